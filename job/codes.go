@@ -1,0 +1,94 @@
+package job
+
+// Code names one kind of refusal or failure. Codes are part of the API: they
+// are the failure types in Temporal, the codes of the HTTP API and what the
+// error catalogue is sorted by. All but the transient ones are never retried.
+type Code string
+
+// What is wrong with the request.
+const (
+	BadRequest            Code = "BAD_REQUEST"             // the body is not a valid request
+	UnsupportedOperation  Code = "UNSUPPORTED_OPERATION"   // this release does not perform the operation
+	UnknownPlatform       Code = "UNKNOWN_PLATFORM"        // the worker has no driver of that name
+	WrongResourceLocation Code = "WRONG_RESOURCE_LOCATION" // started on another queue than its resource location's
+	UnknownCredential     Code = "UNKNOWN_CREDENTIAL"      // the wallet has no such credential id
+	AlreadyRunning        Code = "ALREADY_RUNNING"         // the image has a running job
+)
+
+// What is wrong with the share or the output.
+const (
+	ShareUnreachable Code = "SHARE_UNREACHABLE" // no answer from the SMB server (retried for a while)
+	ShareAuthFailed  Code = "SHARE_AUTH_FAILED" // user name or password refused
+	ShareNotFound    Code = "SHARE_NOT_FOUND"   // the server has no such share or folder
+	ShareDenied      Code = "SHARE_DENIED"      // logged on, but not permitted
+	ShareIO          Code = "SHARE_IO"          // a read or write failed (retried for a while)
+	ShareFull        Code = "SHARE_FULL"        // no space left
+	ImageNotFound    Code = "IMAGE_NOT_FOUND"
+	OutputExists     Code = "OUTPUT_EXISTS"
+	OutputInUse      Code = "OUTPUT_IN_USE"   // another job writes the same output
+	OutputIsInput    Code = "OUTPUT_IS_INPUT" // the output would replace the image itself
+)
+
+// What is wrong with the image as a virtual disk.
+const (
+	WrongFormat       Code = "WRONG_FORMAT" // the signature is not that of the format asked for
+	DiskCorrupt       Code = "DISK_CORRUPT"
+	DiskDirtyLog      Code = "DISK_DIRTY_LOG" // VHDX whose log must be replayed
+	UnsupportedDisk   Code = "UNSUPPORTED_DISK"
+	UnsupportedLayout Code = "UNSUPPORTED_LAYOUT"
+	SourceChanged     Code = "SOURCE_CHANGED" // the image changed while the job ran
+)
+
+// What is wrong with the Windows in the image.
+const (
+	AlreadyGPT             Code = "ALREADY_GPT"
+	NoMBR                  Code = "NO_MBR"
+	BadPartitionTable      Code = "BAD_PARTITION_TABLE"
+	ExtendedPartition      Code = "EXTENDED_PARTITION"
+	DynamicDisk            Code = "DYNAMIC_DISK"
+	UnknownPartitionType   Code = "UNKNOWN_PARTITION_TYPE"
+	NoActivePartition      Code = "NO_ACTIVE_PARTITION"
+	MultipleActive         Code = "MULTIPLE_ACTIVE_PARTITIONS"
+	NoSystemReserved       Code = "NO_SYSTEM_RESERVED"
+	NoSpaceForESP          Code = "NO_SPACE_FOR_ESP"
+	NoRoomForGPT           Code = "NO_ROOM_FOR_GPT"
+	BitLocker              Code = "BITLOCKER"
+	NTFSDirty              Code = "NTFS_DIRTY"
+	NTFSCorrupt            Code = "NTFS_CORRUPT"
+	Hibernated             Code = "HIBERNATED"
+	NoWindows              Code = "NO_WINDOWS"
+	MultipleWindows        Code = "MULTIPLE_WINDOWS"
+	NotX64                 Code = "NOT_X64"
+	OSTooOld               Code = "OS_TOO_OLD"
+	MissingBootFile        Code = "MISSING_BOOT_FILE"
+	CompressedBootFile     Code = "COMPRESSED_BOOT_FILE"
+	BootFilesTooBig        Code = "BOOT_FILES_TOO_BIG"
+	NoBCD                  Code = "NO_BCD"
+	BCDCorrupt             Code = "BCD_CORRUPT"
+	NoDefaultEntry         Code = "NO_DEFAULT_ENTRY"
+	DefaultOnOtherDisk     Code = "DEFAULT_ON_OTHER_DISK"
+	HiveDirty              Code = "HIVE_DIRTY"
+	HiveCorrupt            Code = "HIVE_CORRUPT"
+	HiveNoSpace            Code = "HIVE_NO_SPACE"
+	FileNotEditableInPlace Code = "FILE_NOT_EDITABLE"
+)
+
+// What went wrong on the way.
+const (
+	VerifyFailed  Code = "VERIFY_FAILED"  // the output, read back, is not what was planned
+	CENeverCame   Code = "CE_NEVER_CAME"  // the Compositing Engine did not enrol in time
+	CELost        Code = "CE_LOST"        // the Compositing Engine vanished, and so did its successors
+	PlatformError Code = "PLATFORM_ERROR" // the platform refused or failed
+	CleanupFailed Code = "CLEANUP_FAILED" // something may have been left behind
+	Internal      Code = "INTERNAL"       // a defect of ours
+)
+
+// Transient reports whether another attempt may succeed without anybody
+// changing anything.
+func (c Code) Transient() bool {
+	switch c {
+	case ShareUnreachable, ShareIO, PlatformError, "":
+		return true
+	}
+	return false
+}
