@@ -1,0 +1,443 @@
+package vhdx
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/uuid"
+
+	"imageport/engine/disk/overlay"
+)
+
+// smallChild is a child of 8 MiB with every kind of block: 0 partially, 1
+// and 2 fully present, 3 zero, 5 partially present; 1 MiB blocks.
+func smallChild(t testing.TB) []byte {
+	t.Helper()
+	base := make([]byte, 8<<20)
+	fill(base, 0, len(base), 1)
+	ov := overlay.New(newMemDisk(base, 512))
+	for off, p := range map[int64][]byte{
+		512:     pattern(1000, 2),
+		1 << 20: pattern(2<<20, 3),
+		3 << 20: make([]byte, 1<<20),
+		5 << 20: pattern(70000, 4),
+	} {
+		if _, err := ov.WriteAt(p, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return writeChild(t, ov, childOptions(parentInfo(8<<20, 512), "p.vhdx", 1<<20))
+}
+
+// bigChild has two chunks and so a sector bitmap entry before its last payload.
+func bigChild(t testing.TB) []byte {
+	t.Helper()
+	ov := overlay.New(sparseDisk{5 << 30, 512})
+	for _, off := range []int64{0, 4<<30 + 4096} {
+		if _, err := ov.WriteAt(pattern(4096, 5), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return writeChild(t, ov, childOptions(parentInfo(5<<30, 512), "p.vhdx", 2<<20))
+}
+
+// reseal recomputes the checksums of both headers and both region tables.
+func reseal(p []byte) {
+	for _, s := range []struct{ off, size int }{
+		{header1Offset, headerSize}, {header2Offset, headerSize},
+		{regionTable1Offset, regionTableSize}, {regionTable2Offset, regionTableSize},
+	} {
+		q := p[s.off:][:s.size]
+		le.PutUint32(q[4:], checksum(q))
+	}
+}
+
+// bothHeaders and bothRegions change the two copies alike and reseal them.
+func bothHeaders(p []byte, change func([]byte)) {
+	change(p[header1Offset:][:headerSize])
+	change(p[header2Offset:][:headerSize])
+	reseal(p)
+}
+
+func bothRegions(p []byte, change func([]byte)) {
+	change(p[regionTable1Offset:][:regionTableSize])
+	change(p[regionTable2Offset:][:regionTableSize])
+	reseal(p)
+}
+
+func addRegion(p []byte, id uuid.UUID, off, length, required int) {
+	bothRegions(p, func(table []byte) {
+		n := le.Uint32(table[8:])
+		entry := table[16+32*n:]
+		putGUID(entry, id)
+		le.PutUint64(entry[16:], uint64(off))
+		le.PutUint32(entry[24:], uint32(length))
+		le.PutUint32(entry[28:], uint32(required))
+		le.PutUint32(table[8:], n+1)
+	})
+}
+
+// metaEntry is entry i of the metadata table of a file of ours.
+func metaEntry(p []byte, i int) []byte { return p[childMetadataOffset+32*(i+1):][:32] }
+
+// addItem appends an entry without data to the metadata table.
+func addItem(p []byte, id uuid.UUID, flags uint32) {
+	table := p[childMetadataOffset:]
+	n := le.Uint16(table[10:])
+	entry := metaEntry(p, int(n))
+	clear(entry)
+	putGUID(entry, id)
+	le.PutUint32(entry[24:], flags)
+	le.PutUint16(table[10:], n+1)
+}
+
+func setBAT(p []byte, i int, entry uint64) { le.PutUint64(p[childBATOffset+8*i:], entry) }
+func getBAT(p []byte, i int) uint64        { return le.Uint64(p[childBATOffset+8*i:]) }
+
+func TestRefused(t *testing.T) {
+	child, big := smallChild(t), bigChild(t)
+	windows := corpus(t, "ntfs-dynamic.vhdx")
+	other := uuid.MustParse("deadbeef-0000-4000-8000-000000000000")
+	const ratio = 4096 // blocks of 1 MiB per chunk
+	item := func(p []byte, id uuid.UUID) []byte { return p[itemOffset(t, p, id):] }
+
+	for _, c := range []struct {
+		name   string
+		base   []byte
+		change func(p []byte) []byte
+		want   error // nil: opens
+		text   string
+	}{
+		{"unchanged", child, func(p []byte) []byte { return p }, nil, ""},
+		{"empty file", child, func(p []byte) []byte { return p[:0] }, ErrNotVHDX, ""},
+		{"VHD", child, func(p []byte) []byte { copy(p, "conectix"); return p }, ErrNotVHDX, `"conectix"`},
+		{"zeros", child, func(p []byte) []byte { return make([]byte, 4096) }, ErrNotVHDX, ""},
+		{"signature only", child, func(p []byte) []byte { return p[:8] }, ErrCorrupt, ""},
+		{"4 KiB", child, func(p []byte) []byte { return p[:4096] }, ErrCorrupt, "4096 bytes"},
+
+		{"first header torn", child, func(p []byte) []byte { p[header1Offset+100] ^= 1; return p }, nil, ""},
+		{"second header torn", child, func(p []byte) []byte { p[header2Offset+100] ^= 1; return p }, nil, ""},
+		{"both headers torn", child, func(p []byte) []byte {
+			p[header1Offset+100] ^= 1
+			p[header2Offset] ^= 1
+			return p
+		}, ErrCorrupt, "found checksum"},
+		{"equal headers", child, func(p []byte) []byte {
+			copy(p[header2Offset:], p[header1Offset:][:headerSize])
+			return p
+		}, nil, ""},
+		{"equal sequence, other contents", child, func(p []byte) []byte {
+			copy(p[header2Offset:], p[header1Offset:][:headerSize])
+			p[header2Offset+32] ^= 1
+			reseal(p)
+			return p
+		}, ErrCorrupt, "sequence number 1"},
+		{"version 2", child, func(p []byte) []byte {
+			bothHeaders(p, func(h []byte) { h[66] = 2 })
+			return p
+		}, ErrUnsupported, "version 2"},
+		{"dirty log", child, func(p []byte) []byte {
+			bothHeaders(p, func(h []byte) { putGUID(h[48:], other) })
+			return p
+		}, ErrDirtyLog, other.String()},
+		{"dirty log in the older header only", child, func(p []byte) []byte {
+			putGUID(p[header1Offset+48:], other)
+			reseal(p)
+			return p
+		}, nil, ""},
+		{"log over metadata", child, func(p []byte) []byte {
+			bothHeaders(p, func(h []byte) { le.PutUint64(h[72:], 2*mib) })
+			return p
+		}, ErrCorrupt, "belongs to another structure"},
+		{"log outside", child, func(p []byte) []byte {
+			bothHeaders(p, func(h []byte) { le.PutUint64(h[72:], 1<<63) })
+			return p
+		}, ErrCorrupt, "the file ends"},
+
+		{"first region table torn", child, func(p []byte) []byte { p[regionTable1Offset+70] ^= 1; return p }, nil, ""},
+		{"second region table torn", child, func(p []byte) []byte { p[regionTable2Offset+70] ^= 1; return p }, nil, ""},
+		{"both region tables torn", child, func(p []byte) []byte {
+			p[regionTable1Offset+70] ^= 1
+			p[regionTable2Offset+70] ^= 1
+			return p
+		}, ErrCorrupt, "region tables"},
+		{"region tables differ", child, func(p []byte) []byte {
+			p[regionTable2Offset+16+28] ^= 1
+			reseal(p)
+			return p
+		}, ErrCorrupt, "different"},
+		{"too many regions", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { le.PutUint32(r[8:], 1<<31) })
+			return p
+		}, ErrCorrupt, "2147483648 entries"},
+		{"unknown required region", child, func(p []byte) []byte {
+			addRegion(p, other, len(p), mib, 1)
+			return append(p, make([]byte, mib)...)
+		}, ErrUnsupported, other.String()},
+		{"unknown optional region", child, func(p []byte) []byte {
+			addRegion(p, other, len(p), mib, 0)
+			return append(p, make([]byte, mib)...)
+		}, nil, ""},
+		{"optional region over a block", child, func(p []byte) []byte {
+			addRegion(p, other, 5*mib, mib, 0)
+			return p
+		}, ErrCorrupt, "BAT entry"},
+		{"region twice", child, func(p []byte) []byte {
+			addRegion(p, batRegionGUID, len(p), mib, 1)
+			return append(p, make([]byte, mib)...)
+		}, ErrCorrupt, "a second region"},
+		{"no BAT region", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { putGUID(r[16:], other); le.PutUint32(r[16+28:], 0) })
+			return p
+		}, ErrCorrupt, "not both"},
+		{"region length", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { le.PutUint32(r[16+24:], mib-1) })
+			return p
+		}, ErrCorrupt, "multiple of 1 MiB"},
+		{"region of 4 GiB", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { le.PutUint32(r[16+24:], 0xfff00000) })
+			return p
+		}, ErrCorrupt, "the file ends"},
+		{"region unaligned", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { r[16+16] = 1 })
+			return p
+		}, ErrCorrupt, "multiple of 1 MiB"},
+		{"region in the header section", child, func(p []byte) []byte {
+			bothRegions(p, func(r []byte) { le.PutUint64(r[16+16:], 0) })
+			return p
+		}, ErrCorrupt, "belongs to another structure"},
+
+		{"metadata signature", child, func(p []byte) []byte { p[childMetadataOffset] = 'M'; return p }, ErrCorrupt, "Metadata"},
+		{"metadata count", child, func(p []byte) []byte { le.PutUint16(p[childMetadataOffset+10:], 2048); return p }, ErrCorrupt, "2048"},
+		{"unknown required item", child, func(p []byte) []byte { addItem(p, other, itemIsRequired); return p }, ErrUnsupported, other.String()},
+		{"unknown optional item", child, func(p []byte) []byte { addItem(p, other, 0); return p }, nil, ""},
+		{"user item with a system ID", child, func(p []byte) []byte { addItem(p, virtualDiskSizeGUID, itemIsUser); return p }, nil, ""},
+		{"item twice", child, func(p []byte) []byte { copy(metaEntry(p, 5), metaEntry(p, 1)); return p }, ErrCorrupt, "a second virtual disk size"},
+		{"item missing", child, func(p []byte) []byte {
+			putGUID(metaEntry(p, 1), other)
+			le.PutUint32(metaEntry(p, 1)[24:], 0)
+			return p
+		}, ErrCorrupt, "no entry for the virtual disk size"},
+		{"item length", child, func(p []byte) []byte { le.PutUint32(metaEntry(p, 1)[20:], 4); return p }, ErrCorrupt, "found 4 bytes"},
+		{"item in the table", child, func(p []byte) []byte { le.PutUint32(metaEntry(p, 1)[16:], 32); return p }, ErrCorrupt, "metadata region"},
+		{"item outside", child, func(p []byte) []byte { le.PutUint32(metaEntry(p, 1)[16:], 0xfffffffc); return p }, ErrCorrupt, "metadata region"},
+		{"item across the end", child, func(p []byte) []byte { le.PutUint32(metaEntry(p, 1)[16:], mib-4); return p }, ErrCorrupt, "metadata region"},
+		{"locator of 4 GiB", child, func(p []byte) []byte { le.PutUint32(metaEntry(p, 5)[20:], 0xffffffff); return p }, ErrCorrupt, "metadata region"},
+		{"block size", child, func(p []byte) []byte { le.PutUint32(item(p, fileParametersGUID), 3<<20); return p }, ErrCorrupt, "3145728"},
+		{"block size 0", child, func(p []byte) []byte { le.PutUint32(item(p, fileParametersGUID), 0); return p }, ErrCorrupt, "block size 0"},
+		{"sector size", child, func(p []byte) []byte { le.PutUint32(item(p, logicalSectorSizeGUID), 520); return p }, ErrCorrupt, "520"},
+		{"physical sector size", child, func(p []byte) []byte { le.PutUint32(item(p, physicalSectorSizeGUID), 0); return p }, ErrCorrupt, "expected 512 or 4096"},
+		{"size 0", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 0); return p }, ErrCorrupt, "virtual disk size"},
+		{"size of half a sector", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 256); return p }, ErrCorrupt, "virtual disk size"},
+		{"size beyond 64 TiB", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 1<<62); return p }, ErrCorrupt, "64 TiB"},
+		{"size beyond the BAT", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 64<<40); return p }, ErrCorrupt, "BAT at offset 0x300000"},
+
+		{"no locator", child, func(p []byte) []byte { le.PutUint16(p[childMetadataOffset+10:], 5); return p }, ErrCorrupt, "without a parent locator"},
+		{"locator type", child, func(p []byte) []byte { item(p, parentLocatorGUID)[0]++; return p }, ErrUnsupported, "found type"},
+		{"locator entries", child, func(p []byte) []byte { le.PutUint16(item(p, parentLocatorGUID)[18:], 60000); return p }, ErrCorrupt, "60000 entries"},
+		{"locator key outside", child, func(p []byte) []byte { le.PutUint32(item(p, parentLocatorGUID)[20:], 0xfffffff0); return p }, ErrCorrupt, "entry 0"},
+		{"locator value odd", child, func(p []byte) []byte { item(p, parentLocatorGUID)[20+10]--; return p }, ErrCorrupt, "entry 0"},
+		{"locator key twice", child, func(p []byte) []byte {
+			q := item(p, parentLocatorGUID)
+			copy(q[32:44], q[20:32])
+			return p
+		}, ErrCorrupt, "a second"},
+		{"linkage without braces", child, func(p []byte) []byte {
+			i := bytes.Index(p, encodeUTF16("{1111"))
+			p[i] = '['
+			return p
+		}, ErrCorrupt, "GUID in braces"},
+		{"linkage missing", child, func(p []byte) []byte {
+			i := bytes.Index(p, encodeUTF16("parent_linkage"))
+			p[i] = 'q'
+			return p
+		}, ErrCorrupt, "parent_linkage"},
+
+		{"blocks overlap", child, func(p []byte) []byte { setBAT(p, 1, getBAT(p, 2)); return p }, ErrCorrupt, "payload BAT entry at offset 0x300010"},
+		{"block over metadata", child, func(p []byte) []byte { setBAT(p, 1, 2*mib|6); return p }, ErrCorrupt, "belongs to another structure"},
+		{"block over its bitmap", child, func(p []byte) []byte { setBAT(p, 1, getBAT(p, ratio)); return p }, ErrCorrupt, "belongs to another structure"},
+		{"block in the header section", child, func(p []byte) []byte { setBAT(p, 1, 6); return p }, ErrCorrupt, "belongs to another structure"},
+		{"block outside", child, func(p []byte) []byte { setBAT(p, 1, uint64(len(p))|6); return p }, ErrCorrupt, "the file ends"},
+		{"block far outside", child, func(p []byte) []byte { setBAT(p, 1, 0xfffffffffff00006); return p }, ErrCorrupt, "the file ends"},
+		{"reserved state", child, func(p []byte) []byte { setBAT(p, 1, 5*mib|4); return p }, ErrCorrupt, "state 4"},
+		{"reserved bits", child, func(p []byte) []byte { setBAT(p, 4, 1<<19); return p }, ErrCorrupt, "reserved bits"},
+		{"reserved bits of a bitmap", child, func(p []byte) []byte { setBAT(p, ratio, getBAT(p, ratio)|8); return p }, ErrCorrupt, "reserved bits"},
+		{"offset of a zero block", child, func(p []byte) []byte { setBAT(p, 3, 99999*mib|2); return p }, nil, ""},
+		{"bitmap missing", child, func(p []byte) []byte { setBAT(p, ratio, 0); return p }, ErrCorrupt, "no sector bitmap"},
+		{"bitmap state", child, func(p []byte) []byte { setBAT(p, ratio, 4*mib|7); return p }, ErrCorrupt, "state 7"},
+		{"bitmap outside", child, func(p []byte) []byte { setBAT(p, ratio, 1<<40|6); return p }, ErrCorrupt, "the file ends"},
+		{"partial block without parent", child, func(p []byte) []byte {
+			item(p, fileParametersGUID)[4] = 0
+			return p
+		}, ErrCorrupt, "image without parent"},
+		{"bitmap without parent", big, func(p []byte) []byte {
+			item(p, fileParametersGUID)[4] = 0
+			return p
+		}, ErrCorrupt, "sector bitmap BAT entry"},
+
+		{"truncated child", child, func(p []byte) []byte { return p[:len(p)-1] }, ErrCorrupt, "payload BAT entry"},
+		{"truncated in a block", windows, func(p []byte) []byte { return p[:6<<20] }, ErrCorrupt, "payload BAT entry"},
+		{"last block as short as the disk", windows, func(p []byte) []byte { return p[:8<<20] }, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := c.change(bytes.Clone(c.base))
+			im, err := Open(bytes.NewReader(p), int64(len(p)))
+			if c.want == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if im.Info().VirtualSize == 0 {
+					t.Error("no size")
+				}
+				return
+			}
+			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), "at offset 0x") {
+				t.Errorf("%v\nwant %v, with %q", err, c.want, c.text)
+			}
+		})
+	}
+}
+
+// TestTruncated cuts a file anywhere: no cut opens.
+func TestTruncated(t *testing.T) {
+	p := smallChild(t)
+	for n := 0; n < len(p); n += 37<<10 + 1 {
+		_, err := Open(bytes.NewReader(p[:n]), int64(n))
+		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotVHDX) {
+			t.Errorf("%d of %d bytes: %v", n, len(p), err)
+		}
+	}
+}
+
+// TestReaderFails passes the reader's own errors on, not as corruption.
+func TestReaderFails(t *testing.T) {
+	p := smallChild(t)
+	for n := range int64(len(p)) / 65536 {
+		failing := failingReader{bytes.NewReader(p), n * 65536}
+		im, err := Open(failing, int64(len(p)))
+		if err == nil {
+			var d = openDisk(t, im, sparseDisk{8 << 20, 512})
+			_, err = d.ReadAt(make([]byte, d.Size()), 0)
+		}
+		if err == nil {
+			continue // nothing is read there
+		}
+		if !errors.Is(err, iotest.ErrTimeout) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotVHDX) {
+			t.Errorf("failing at %#x: %v", failing.at, err)
+		}
+	}
+}
+
+type failingReader struct {
+	*bytes.Reader
+	at int64
+}
+
+func (r failingReader) ReadAt(p []byte, off int64) (int, error) {
+	if off <= r.at && r.at < off+int64(len(p)) {
+		return 0, iotest.ErrTimeout
+	}
+	return r.Reader.ReadAt(p, off)
+}
+
+func TestParentMismatch(t *testing.T) {
+	parent := parentInfo(8<<20, 512)
+	child := openBytes(t, smallChild(t))
+	if err := VerifyParent(child.Info(), parent); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(child, parent *Info){
+		"linkage":      func(_, p *Info) { p.DataWriteGUID[3]++ },
+		"size":         func(_, p *Info) { p.VirtualSize += 512 },
+		"sector size":  func(_, p *Info) { p.LogicalSectorSize = 4096 },
+		"type":         func(c, _ *Info) { c.Type = Dynamic },
+		"nil linkages": func(_, p *Info) { p.DataWriteGUID = uuid.Nil },
+	} {
+		c, p := child.Info(), parent
+		change(&c, &p)
+		if err := VerifyParent(c, p); !errors.Is(err, ErrParentMismatch) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// During a merge, the parent may already have its second identity.
+	c, p := child.Info(), parent
+	p.DataWriteGUID = uuid.MustParse("deadbeef-0000-4000-8000-000000000000")
+	locator := *c.Parent
+	locator.Linkage2 = p.DataWriteGUID
+	c.Parent = &locator
+	if err := VerifyParent(c, p); err != nil {
+		t.Errorf("second linkage: %v", err)
+	}
+
+	if _, err := child.Disk(nil); !errors.Is(err, ErrParentMismatch) {
+		t.Errorf("no parent: %v", err)
+	}
+	if _, err := child.Disk(sparseDisk{8<<20 + 512, 512}); !errors.Is(err, ErrParentMismatch) {
+		t.Errorf("bigger parent: %v", err)
+	}
+	if _, err := child.Disk(sparseDisk{8 << 20, 4096}); !errors.Is(err, ErrParentMismatch) {
+		t.Errorf("sectors: %v", err)
+	}
+	if _, err := openBytes(t, corpus(t, "ntfs-fixed.vhdx")).Disk(sparseDisk{4 << 20, 512}); !errors.Is(err, ErrParentMismatch) {
+		t.Errorf("parent of a fixed image: %v", err)
+	}
+}
+
+func TestHugeFileSize(t *testing.T) {
+	p := smallChild(t)
+	for _, size := range []int64{1 << 62, -1} {
+		if _, err := Open(bytes.NewReader(p), size); err == nil {
+			t.Errorf("size %d opens", size)
+		}
+	}
+}
+
+func TestSniff(t *testing.T) {
+	at := func(off int, signature string) []byte { return append(make([]byte, off), signature...) }
+	for _, c := range []struct {
+		header []byte
+		want   string
+	}{
+		{smallChild(t)[:64], "vhdx"},
+		{at(0, "conectix\x00"), "vhd"},
+		{at(0, "KDMV\x01"), "vmdk"},
+		{at(0, "# Disk DescriptorFile\n"), "vmdk"},
+		{at(0, "QFI\xfb\x00\x00\x00\x03"), "qcow2"},
+		{at(0x40, "\x7f\x10\xda\xbe"), "vdi"},
+		{at(0x8001, "CD001"), "iso"},
+		{at(0x8001, "CD00"), ""},
+		{at(510, "\x55\xaa"), ""},
+		{nil, ""},
+	} {
+		if got := Sniff(c.header); got != c.want {
+			t.Errorf("%.24q: %q, want %q", c.header, got, c.want)
+		}
+	}
+
+	fixedVHD := make([]byte, 4<<20+512)
+	copy(fixedVHD[4<<20:], "conectix")
+	for _, c := range []struct {
+		file []byte
+		want string
+	}{{fixedVHD, "vhd"}, {fixedVHD[:4<<20], ""}, {nil, ""}, {at(0, "QFI\xfb"), "qcow2"}} {
+		if got, err := SniffFile(bytes.NewReader(c.file), int64(len(c.file))); got != c.want || err != nil {
+			t.Errorf("file of %d bytes: %q, %v, want %q", len(c.file), got, err, c.want)
+		}
+	}
+	if _, err := SniffFile(failingReader{bytes.NewReader(fixedVHD), 0}, 4096); !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("failing reader: %v", err)
+	}
+	for _, format := range []struct{ option, want string }{{"vpc", "vhd"}, {"vmdk", "vmdk"}, {"qcow2", "qcow2"}, {"vdi", "vdi"}} {
+		path := t.TempDir() + "/x"
+		run(t, "qemu-img", "create", "-q", "-f", format.option, path, fmt.Sprint(1<<20))
+		f := openFile(t, path)
+		st, _ := f.Stat()
+		if got, err := SniffFile(f, st.Size()); got != format.want || err != nil {
+			t.Errorf("qemu-img's %s: %q, %v", format.option, got, err)
+		}
+	}
+}
