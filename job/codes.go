@@ -25,8 +25,7 @@ const (
 	ShareFull        Code = "SHARE_FULL"        // no space left
 	ImageNotFound    Code = "IMAGE_NOT_FOUND"
 	OutputExists     Code = "OUTPUT_EXISTS"
-	OutputInUse      Code = "OUTPUT_IN_USE"   // another job writes the same output
-	OutputIsInput    Code = "OUTPUT_IS_INPUT" // the output would replace the image itself
+	OutputInUse      Code = "OUTPUT_IN_USE" // another job writes the same output
 )
 
 // What is wrong with the image as a virtual disk.
@@ -75,19 +74,29 @@ const (
 
 // What went wrong on the way.
 const (
-	VerifyFailed  Code = "VERIFY_FAILED"  // the output, read back, is not what was planned
-	CENeverCame   Code = "CE_NEVER_CAME"  // the Compositing Engine did not enrol in time
-	CELost        Code = "CE_LOST"        // the Compositing Engine vanished, and so did its successors
-	PlatformError Code = "PLATFORM_ERROR" // the platform refused or failed
-	CleanupFailed Code = "CLEANUP_FAILED" // something may have been left behind
-	Internal      Code = "INTERNAL"       // a defect of ours
+	VerifyFailed    Code = "VERIFY_FAILED"    // the output, read back, is not what was planned
+	CENeverCame     Code = "CE_NEVER_CAME"    // the Compositing Engine did not enrol in time
+	CELost          Code = "CE_LOST"          // the Compositing Engine vanished, and so did its successors
+	PlatformError   Code = "PLATFORM_ERROR"   // the platform failed (retried for a while)
+	PlatformRefused Code = "PLATFORM_REFUSED" // the platform will not do it, however often it is asked
+	CleanupFailed   Code = "CLEANUP_FAILED"   // something may have been left behind
+	Internal        Code = "INTERNAL"         // a defect of ours
+)
+
+// What a question about a job may be answered with.
+const (
+	JobNotFound         Code = "JOB_NOT_FOUND"
+	JobEnded            Code = "JOB_ENDED"            // it cannot be cancelled any more
+	JobCanceled         Code = "JOB_CANCELED"         // there is no result
+	JobTerminated       Code = "JOB_TERMINATED"       // ended from outside, without clean-up
+	TemporalUnreachable Code = "TEMPORAL_UNREACHABLE" // no answer from the Temporal server
 )
 
 // Transient reports whether another attempt may succeed without anybody
 // changing anything.
 func (c Code) Transient() bool {
 	switch c {
-	case ShareUnreachable, ShareIO, PlatformError, "":
+	case ShareUnreachable, ShareIO, PlatformError, TemporalUnreachable, "":
 		return true
 	}
 	return false

@@ -44,3 +44,15 @@ func CodeOf(err error) Code {
 	}
 	return ""
 }
+
+// At puts the place in front of an error's message. A job.Error keeps its code
+// and remedy.
+func At(place string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := err.(*Error); ok {
+		return &Error{Code: e.Code, Message: place + ": " + e.Message, Remedy: e.Remedy, cause: err}
+	}
+	return fmt.Errorf("%s: %w", place, err)
+}

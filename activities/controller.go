@@ -1,0 +1,147 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"imageport/engine/convert"
+	"imageport/engine/share"
+	"imageport/job"
+	"imageport/platforms"
+)
+
+// Controller holds what the activities of one resource-location worker need.
+type Controller struct {
+	// Owner is the resource location: the mark on CEs that are ours.
+	Owner     string
+	Platforms platforms.Registry
+	// Dial opens the folder of a storage location with its credential.
+	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
+	// Endpoint tells a CE's agent how to reach the orchestration.
+	Endpoint json.RawMessage
+	// EnrolWithin is how long a CE may take from its creation until it reports.
+	EnrolWithin time.Duration
+	// CELifetime is after how long a CE ends by itself.
+	CELifetime time.Duration
+}
+
+// PreflightInput asks whether a conversion may go ahead.
+type PreflightInput struct {
+	Task     convert.Task `json:"task"`
+	Platform string       `json:"platform"`
+	// OutputID is the search attribute by which jobs with this output are found.
+	OutputID string `json:"outputId"`
+}
+
+// Preflight refuses everything that can be refused before a CE exists: it
+// dials the share, inspects and plans on the image, and looks for the output,
+// other jobs that write it, and the platform. It changes nothing.
+func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.Approval, error) {
+	driver, err := c.Platforms.Driver(in.Platform)
+	if err != nil {
+		return convert.Approval{}, err
+	}
+	if err := c.refuseOtherWriters(ctx, in.OutputID); err != nil {
+		return convert.Approval{}, err
+	}
+	store, err := c.Dial(ctx, in.Task.Storage)
+	if err != nil {
+		return convert.Approval{}, err
+	}
+	defer store.Close()
+	approval, err := convert.Preflight(ctx, store, in.Task)
+	if err != nil {
+		return convert.Approval{}, err
+	}
+	if err := driver.Check(ctx, c.spec(ctx, CreateCEInput{Name: "ce-" + in.Task.Key, TaskQueue: "ce/" + in.Task.Key, Job: in.Task.Job})); err != nil {
+		return convert.Approval{}, platforms.JobError(in.Platform, err)
+	}
+	return approval, nil
+}
+
+// CreateCEInput orders a Compositing Engine.
+type CreateCEInput struct {
+	Platform  string `json:"platform"`
+	Name      string `json:"name"`
+	TaskQueue string `json:"taskQueue"` // the only queue its agent polls
+	Job       string `json:"job"`       // workflow id
+	RunID     string `json:"runId"`     // original run id
+}
+
+// CE is a Compositing Engine that was switched on.
+type CE struct {
+	Ref string `json:"ref"` // what the platform calls it
+	// EnrolWithin is how long it may take until its agent reports.
+	EnrolWithin time.Duration `json:"enrolWithin"`
+}
+
+// CreateCE makes the Compositing Engine, or finds the one that an earlier
+// attempt has made.
+func (c *Controller) CreateCE(ctx context.Context, in CreateCEInput) (CE, error) {
+	driver, err := c.Platforms.Driver(in.Platform)
+	if err != nil {
+		return CE{}, err
+	}
+	made, err := driver.Create(ctx, c.spec(ctx, in))
+	if err != nil {
+		return CE{}, platforms.JobError(in.Platform, err)
+	}
+	activity.GetLogger(ctx).Info("Compositing Engine is on", "ce", in.Name, "ref", made.Ref)
+	return CE{Ref: made.Ref, EnrolWithin: c.EnrolWithin}, nil
+}
+
+func (c *Controller) spec(ctx context.Context, in CreateCEInput) platforms.Spec {
+	return platforms.Spec{
+		Name:  in.Name,
+		Job:   in.Job,
+		RunID: in.RunID,
+		Owner: c.Owner,
+		Seed: platforms.Seed{
+			Name:      in.Name,
+			TaskQueue: in.TaskQueue,
+			Deadline:  activity.GetInfo(ctx).ScheduledTime.Add(c.CELifetime),
+			Endpoint:  c.Endpoint,
+		},
+	}
+}
+
+// DestroyCEInput names a Compositing Engine to remove.
+type DestroyCEInput struct {
+	Platform string `json:"platform"`
+	Name     string `json:"name"`
+}
+
+// DestroyCE removes a Compositing Engine and all that belongs to it. One that
+// is not there is destroyed already.
+func (c *Controller) DestroyCE(ctx context.Context, in DestroyCEInput) error {
+	driver, err := c.Platforms.Driver(in.Platform)
+	if err != nil {
+		return err
+	}
+	if err := driver.Destroy(ctx, in.Name); err != nil {
+		return platforms.JobError(in.Platform, err)
+	}
+	return nil
+}
+
+// FinishInput says how a job ends on the share.
+type FinishInput struct {
+	Task     convert.Task      `json:"task"`
+	Approval convert.Approval  `json:"approval"`
+	Composed *convert.Composed `json:"composed,omitempty"` // nil where the job did not get so far
+	Keep     bool              `json:"keep"`
+}
+
+// Finish removes the partial files of a job. With Keep the published output
+// stays and the one it replaced goes; without, it is the other way round.
+func (c *Controller) Finish(ctx context.Context, in FinishInput) error {
+	store, err := c.Dial(ctx, in.Task.Storage)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return convert.Finish(ctx, store, in.Task, in.Approval, in.Composed, in.Keep)
+}

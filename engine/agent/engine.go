@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+
+	"imageport/engine/convert"
+	"imageport/engine/share"
+	"imageport/job"
+	"imageport/job/durable"
+)
+
+// Protocol is the version of the activities between workflow and agent.
+const Protocol = 1
+
+// Engine holds the activities of a Compositing Engine.
+type Engine struct {
+	// Dial opens the folder of a storage location with its credential.
+	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
+}
+
+// Register registers the engine's activities with a worker.
+func Register(r worker.ActivityRegistry, e *Engine) { r.RegisterActivity(e) }
+
+// HelloResult is how a CE reports.
+type HelloResult struct {
+	Protocol int    `json:"protocol"`
+	Host     string `json:"host"`
+	PID      int    `json:"pid"`
+}
+
+// Hello is the first activity of every CE. That it runs means that the CE is up.
+func (e *Engine) Hello(context.Context) (HelloResult, error) {
+	host, _ := os.Hostname() // for people only
+	return HelloResult{Protocol: Protocol, Host: host, PID: os.Getpid()}, nil
+}
+
+// Compose writes and verifies the output under a partial name. It heartbeats
+// job.Progress. Run again, it starts from the beginning with a fresh file: the
+// work takes seconds and depends on nothing but the image.
+func (e *Engine) Compose(ctx context.Context, t convert.Task, a convert.Approval) (convert.Composed, error) {
+	store, err := e.Dial(ctx, t.Storage)
+	if err != nil {
+		return convert.Composed{}, err
+	}
+	defer store.Close()
+	info := activity.GetInfo(ctx)
+	// The queue names the CE, the attempt the try on it: two writers that do
+	// not know of each other never share a file.
+	attempt := fmt.Sprintf("%s-%d", durable.JobKey(info.TaskQueue), info.Attempt)
+	return convert.Compose(ctx, store, t, a, attempt, func(p job.Progress) { durable.Report(ctx, p) })
+}
+
+// Publish gives the composed output its name. Run again, it finds that done.
+func (e *Engine) Publish(ctx context.Context, t convert.Task, a convert.Approval, c convert.Composed) error {
+	store, err := e.Dial(ctx, t.Storage)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return convert.Publish(ctx, store, t, a, c)
+}

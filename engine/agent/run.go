@@ -1,0 +1,33 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/worker"
+
+	"imageport/job/durable"
+)
+
+// Run polls the queue until ctx ends or the deadline passes: an agent that
+// nobody ended must not stay for ever.
+func Run(ctx context.Context, c client.Client, queue string, deadline time.Time, e *Engine) error {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	w := worker.New(c, queue, worker.Options{
+		DisableWorkflowWorker:              true,
+		MaxConcurrentActivityExecutionSize: 1, // one job, one step at a time
+		MaxHeartbeatThrottleInterval:       durable.HeartbeatInterval,
+		WorkerStopTimeout:                  5 * time.Second,
+		Interceptors:                       []interceptor.WorkerInterceptor{&durable.Interceptor{}},
+	})
+	Register(w, e)
+	if err := w.Start(); err != nil {
+		return err
+	}
+	defer w.Stop()
+	<-ctx.Done()
+	return nil
+}

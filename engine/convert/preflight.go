@@ -1,0 +1,58 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"imageport/engine/share"
+	"imageport/job"
+)
+
+// freeReserve is what must be free on the share beyond the estimate.
+const freeReserve = 64 << 20
+
+// Preflight finds every reason to refuse the task, and changes nothing.
+func Preflight(ctx context.Context, store share.Store, t Task) (Approval, error) {
+	im, err := openImage(ctx, store, t)
+	if err != nil {
+		return Approval{}, err
+	}
+	defer im.Close()
+	existing, err := stat(ctx, store, t.Output)
+	if err != nil {
+		return Approval{}, err
+	}
+	if existing != nil && !t.Overwrite {
+		return Approval{}, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
+	}
+	_, plan, err := im.plan(t)
+	if err != nil {
+		return Approval{}, err
+	}
+	need := plan.EstimatedBytes() + freeReserve
+	if free, err := store.Free(ctx); err != nil {
+		return Approval{}, err
+	} else if free < need {
+		return Approval{}, job.Errorf(job.ShareFull, "Free some space on the share", "the share has %d MiB free, the output needs up to %d MiB", free>>20, need>>20)
+	}
+	return Approval{
+		Source:        im.id,
+		DataWriteGUID: im.info.DataWriteGUID,
+		PlanDigest:    plan.Digest(),
+		Existing:      existing,
+		Warnings:      plan.Warnings,
+	}, nil
+}
+
+// stat gives the version of a file, or nil where there is none.
+func stat(ctx context.Context, store share.Store, name string) (*FileID, error) {
+	info, err := store.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &FileID{info.Size, info.ModTime.UTC()}, nil
+}

@@ -1,0 +1,124 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/google/uuid"
+
+	"imageport/engine/disk/vhdx"
+	"imageport/engine/share"
+	"imageport/job"
+)
+
+// Publish gives the composed output its name. The server renames without
+// replacing, so that whoever was there first stays. With Overwrite, the output
+// that preflight saw is renamed out of the way first, and only that one.
+func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Composed) error {
+	partial, err := stat(ctx, store, c.Partial)
+	if err != nil {
+		return err
+	}
+	if partial == nil { // an earlier attempt may have renamed it
+		ours, err := isOurs(ctx, store, t.Output, c.DataWriteGUID)
+		if err != nil {
+			return err
+		}
+		if !ours {
+			return job.Errorf(job.VerifyFailed, "Start the job again", "the composed file %s is gone", c.Partial)
+		}
+		return nil
+	}
+	if a.Existing != nil {
+		if err := setAside(ctx, store, t, *a.Existing); err != nil {
+			return err
+		}
+	}
+	err = store.Rename(ctx, c.Partial, t.Output)
+	if errors.Is(err, fs.ErrExist) {
+		return job.Errorf(job.OutputExists, "Look at who made it; then start the job again with another outputImageFilename or with overwriteOutput", "a file %s appeared while the job ran", t.Output)
+	}
+	return err
+}
+
+// setAside renames the output that is to be replaced, if that has not happened.
+func setAside(ctx context.Context, store share.Store, t Task, existing FileID) error {
+	aside, err := stat(ctx, store, t.replaced())
+	if err != nil || aside != nil {
+		return err
+	}
+	now, err := stat(ctx, store, t.Output)
+	if err != nil || now == nil { // somebody removed it: all the better
+		return err
+	}
+	if *now != existing {
+		return job.Errorf(job.OutputExists, "Look at who wrote it, then start the job again", "%s was changed while the job ran", t.Output)
+	}
+	return store.Rename(ctx, t.Output, t.replaced())
+}
+
+// Finish ends a job on the share. With keep, what the published output
+// replaced is removed. Without, the output of this job is removed, and what it
+// replaced gets its name back. Partial files go either way. c is nil for a job
+// that composed nothing.
+func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Composed, keep bool) error {
+	if err := removePartials(ctx, store, t); err != nil {
+		return err
+	}
+	aside, err := stat(ctx, store, t.replaced())
+	if err != nil {
+		return err
+	}
+	if keep {
+		if aside == nil {
+			return nil
+		}
+		return ignoreNotExist(store.Remove(ctx, t.replaced()))
+	}
+	// The output can only be this job's if it was not there before, or was set
+	// aside: an earlier run of the job may have left the very same bytes.
+	if c != nil && (a.Existing == nil || aside != nil) {
+		ours, err := isOurs(ctx, store, t.Output, c.DataWriteGUID)
+		if err != nil {
+			return err
+		}
+		if ours {
+			if err := ignoreNotExist(store.Remove(ctx, t.Output)); err != nil {
+				return err
+			}
+		}
+	}
+	if aside == nil {
+		return nil
+	}
+	err = store.Rename(ctx, t.replaced(), t.Output)
+	if errors.Is(err, fs.ErrExist) {
+		return job.Errorf(job.CleanupFailed, "Keep the one that you want", "the replaced output is kept as %s, because somebody else made a new %s", t.replaced(), t.Output)
+	}
+	return err
+}
+
+// isOurs reports whether a file is the VHDX with that DataWriteGuid.
+func isOurs(ctx context.Context, store share.Store, name string, guid uuid.UUID) (bool, error) {
+	f, err := store.Open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	got, err := vhdx.ReadIdentity(f)
+	if errors.Is(err, vhdx.ErrNotVHDX) || errors.Is(err, vhdx.ErrCorrupt) || errors.Is(err, vhdx.ErrUnsupported) {
+		return false, nil // whatever it is, this job did not make it
+	}
+	return got == guid, err
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

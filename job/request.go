@@ -1,0 +1,170 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Operation names what a job does to a vDisk. It is the Temporal workflow type.
+type Operation string
+
+// The operations of the specification.
+const (
+	OpReverseImage  Operation = "reverseImage"
+	OpConvertToUEFI Operation = "convertToUefi"
+	OpUpgradePVS    Operation = "upgradePvs"
+)
+
+// ImageFormat is the container of the input image.
+type ImageFormat string
+
+// The formats of the specification.
+const (
+	FormatVHD  ImageFormat = "VhdDiskFormat"
+	FormatVHDX ImageFormat = "VhdxDiskFormat"
+)
+
+// Request is the part that the three operations have in common: where the
+// image is, and where the Compositing Engine is to run. Field names are those
+// of the specification; keys are matched without regard to case.
+type Request struct {
+	Platform             string          `json:"platform"`
+	PlatformCredentialID string          `json:"platformCredentialId,omitempty"`
+	ResourceLocationID   string          `json:"resourceLocationId"`
+	InputStorageLocation StorageLocation `json:"inputStorageLocation"`
+	InputImageFilename   string          `json:"inputImageFilename"`
+	InputImageFormat     ImageFormat     `json:"inputImageFormat,omitempty"`
+	OverwriteOutput      bool            `json:"overwriteOutput,omitempty"`
+	Placement
+}
+
+// ReverseImage asks for a native disk of the hypervisor made from a vDisk.
+// Specification: "Reverse Imaging".
+type ReverseImage struct {
+	Request
+	OutputDiskName string `json:"outputDiskName"`
+	OutputSizeMB   SizeMB `json:"outputSizeMb,omitempty"`
+	ProvisionType  string `json:"provisionType,omitempty"`
+}
+
+// ConvertToUEFI asks for a GPT/UEFI differencing disk beside a BIOS/MBR vDisk.
+// Specification: "Convert to UEFI".
+type ConvertToUEFI struct {
+	Request
+	OutputImageFilename string `json:"outputImageFilename"`
+}
+
+// UpgradePVS asks for a copy of a vDisk with other PVS target software.
+// Specification: "Upgrade PVS".
+type UpgradePVS struct {
+	Request
+	OutputImageFilename string         `json:"outputImageFilename"`
+	OutputSizeMB        SizeMB         `json:"outputSizeMb,omitempty"`
+	UpgradeOptions      UpgradeOptions `json:"upgradeOptions"`
+}
+
+// UpgradeOptions says which software an upgradePvs job installs.
+type UpgradeOptions struct {
+	// InstallPVS is the version of the PVS target software, such as "2311".
+	InstallPVS string `json:"installPvs"`
+}
+
+// SizeMB is a size in MiB. In JSON it is a number or, as in the
+// specification's examples, a string. Zero, null and absent mean: compute it.
+type SizeMB int64
+
+// UnmarshalJSON reads a number, a string holding one, or null.
+func (s *SizeMB) UnmarshalJSON(b []byte) error {
+	text := strings.TrimSpace(strings.Trim(string(b), `"`))
+	if text == "null" || text == "" {
+		*s = 0
+		return nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > 64<<20 {
+		return fmt.Errorf("%s is not a size in MB (a whole number from 1 to %d)", b, 64<<20)
+	}
+	*s = SizeMB(n)
+	return nil
+}
+
+// Parse reads the JSON body of a request and validates it. Keys that the
+// request does not know are returned as warnings. Every error is a BadRequest
+// that lists all that is wrong.
+func Parse[R any, P interface {
+	*R
+	validate(*problems)
+}](body []byte) (R, []string, error) {
+	var req R
+	if len(bytes.TrimSpace(body)) == 0 {
+		return req, nil, Errorf(BadRequest, "Pass the JSON body of the specification, for example with --input-file body.json", "the request is empty")
+	}
+	if err := json.Unmarshal(body, &req); err != nil {
+		return req, nil, Errorf(BadRequest, "Correct the JSON and start the job again", "the request is not valid: %s", describeJSON(body, err))
+	}
+	var raw any
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return req, nil, Errorf(BadRequest, "Correct the JSON and start the job again", "the request is not valid: %s", err)
+	}
+	if _, isObject := raw.(map[string]any); !isObject {
+		return req, nil, Errorf(BadRequest, "Pass the JSON body of the specification", "the request is not a JSON object")
+	}
+	warnings := unknownKeys(reflect.TypeFor[R](), raw, "")
+	var p problems
+	P(&req).validate(&p)
+	return req, warnings, p.err()
+}
+
+// describeJSON says where in body an error of encoding/json lies.
+func describeJSON(body []byte, err error) string {
+	position := func(offset int64) string {
+		before := body[:min(max(offset, 0), int64(len(body)))]
+		line := 1 + bytes.Count(before, []byte("\n"))
+		return fmt.Sprintf("line %d, column %d", line, len(before)-bytes.LastIndexByte(before, '\n'))
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Sprintf("%s: %s", position(e.Offset-1), e)
+	}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("%s: %s is a JSON %s, not a %s", position(e.Offset), e.Field, e.Value, e.Type.Kind())
+	}
+	return err.Error()
+}
+
+// unknownKeys lists the keys of a decoded JSON value that type t has no field
+// for, sorted.
+func unknownKeys(t reflect.Type, value any, path string) []string {
+	object, ok := value.(map[string]any)
+	if !ok || t.Kind() != reflect.Struct {
+		return nil
+	}
+	var unknown []string
+	for key, v := range object {
+		field, ok := fieldFor(t, key)
+		if !ok {
+			unknown = append(unknown, fmt.Sprintf("unknown key %q was ignored", path+key))
+			continue
+		}
+		unknown = append(unknown, unknownKeys(field.Type, v, path+key+".")...)
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+// fieldFor finds the field of t, embedded structs included, whose JSON name
+// is key without regard to case.
+func fieldFor(t reflect.Type, key string) (reflect.StructField, bool) {
+	for _, field := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != "" && strings.EqualFold(name, key) {
+			return field, true
+		}
+	}
+	return reflect.StructField{}, false
+}

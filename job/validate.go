@@ -1,0 +1,166 @@
+package job
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// problems gathers what is wrong with a request, so that one answer names all.
+type problems []string
+
+func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Sprintf(format, args...)) }
+
+func (p *problems) require(key, value string) {
+	if strings.TrimSpace(value) == "" {
+		p.add("%s is missing", key)
+	}
+}
+
+func (p *problems) port(key string, port int) {
+	if port < 0 || port > 65535 {
+		p.add("%s %d is not a TCP port", key, port)
+	}
+}
+
+func (p *problems) err() error {
+	if len(*p) == 0 {
+		return nil
+	}
+	return Errorf(BadRequest, "Correct the request and start the job again", "the request is not valid: %s", strings.Join(*p, "; "))
+}
+
+func (r *Request) validate(bad *problems) {
+	bad.require("platform", r.Platform)
+	r.Platform = CanonicalPlatform(r.Platform)
+	if r.Platform != PlatformLocal {
+		bad.require("platformCredentialId", r.PlatformCredentialID)
+	}
+	bad.require("resourceLocationId", r.ResourceLocationID)
+	if t := r.InputStorageLocation.Type; t != "" && !strings.EqualFold(t, "SMB") {
+		bad.add("inputStorageLocation.type %q is not SMB", t)
+	}
+	bad.require("inputStorageLocation.credentialId", r.InputStorageLocation.CredentialID)
+	if _, err := r.InputStorageLocation.Folder(); err != nil {
+		bad.add("inputStorageLocation: %s", err)
+	}
+	r.InputImageFormat = cmp.Or(r.InputImageFormat, FormatVHDX)
+	switch {
+	case strings.EqualFold(string(r.InputImageFormat), string(FormatVHD)):
+		r.InputImageFormat = FormatVHD
+	case strings.EqualFold(string(r.InputImageFormat), string(FormatVHDX)):
+		r.InputImageFormat = FormatVHDX
+	default:
+		bad.add("inputImageFormat %q is neither %s nor %s", r.InputImageFormat, FormatVHDX, FormatVHD)
+	}
+	bad.fileName("inputImageFilename", r.InputImageFilename)
+	r.Placement.validate(r.Platform, bad)
+}
+
+func (r *ReverseImage) validate(bad *problems) {
+	r.Request.validate(bad)
+	bad.require("outputDiskName", r.OutputDiskName)
+	r.ProvisionType = cmp.Or(r.ProvisionType, "Thin")
+	if !slices.Contains([]string{"Thin", "Thick", "EagerZeroedThick"}, r.ProvisionType) {
+		bad.add("provisionType %q is none of Thin, Thick, EagerZeroedThick", r.ProvisionType)
+	}
+}
+
+func (r *ConvertToUEFI) validate(bad *problems) {
+	r.Request.validate(bad)
+	bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
+}
+
+func (r *UpgradePVS) validate(bad *problems) {
+	r.Request.validate(bad)
+	bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
+	bad.require("upgradeOptions.installPvs", r.UpgradeOptions.InstallPVS)
+}
+
+// output checks an output file beside the input.
+func (p *problems) output(r *Request, given, file string) {
+	p.fileName("outputImageFilename", given)
+	if given != "" && strings.EqualFold(file, r.InputFile()) {
+		p.add("outputImageFilename %q is the input image itself", given)
+	}
+}
+
+// fileName checks the name of an image: a file in the folder, not a path, made
+// of characters that PVS allows.
+func (p *problems) fileName(key, name string) {
+	if strings.TrimSpace(name) == "" {
+		p.add("%s is missing", key)
+		return
+	}
+	bad := strings.IndexFunc(name, func(r rune) bool { return r < ' ' || strings.ContainsRune(`|"\/:*?<>`, r) })
+	switch {
+	case bad >= 0:
+		p.add("%s %q holds %q: it is the name of a file in the folder of inputStorageLocation, without a path", key, name, name[bad:bad+1])
+	case name == "." || name == ".." || strings.HasSuffix(name, ".") || strings.TrimSpace(name) != name:
+		p.add("%s %q is not a file name on Windows", key, name)
+	case len(name) > 200:
+		p.add("%s is %d bytes long, more than 200", key, len(name))
+	}
+}
+
+// imageExtensions are the extensions that a request may spell out.
+var imageExtensions = []string{".vhdx", ".avhdx", ".vhd", ".avhd"}
+
+// withExtension appends ext unless name already ends like an image.
+func withExtension(name, ext string) string {
+	if slices.Contains(imageExtensions, strings.ToLower(path.Ext(name))) {
+		return name
+	}
+	return name + ext
+}
+
+// InputFile is the name of the image's file in its folder: the
+// specification's examples leave the extension to the format.
+func (r *Request) InputFile() string {
+	ext := ".vhdx"
+	if r.InputImageFormat == FormatVHD {
+		ext = ".vhd"
+	}
+	return withExtension(r.InputImageFilename, ext)
+}
+
+// OutputFile is the name of the differencing disk's file. Where the request
+// gives no extension it is .avhdx or .avhd: what PVS looks for.
+func (r *ConvertToUEFI) OutputFile() string {
+	ext := ".avhdx"
+	if r.InputImageFormat == FormatVHD {
+		ext = ".avhd"
+	}
+	return withExtension(r.OutputImageFilename, ext)
+}
+
+// OutputFile is the name of the upgraded copy's file.
+func (r *UpgradePVS) OutputFile() string {
+	ext := ".vhdx"
+	if r.InputImageFormat == FormatVHD {
+		ext = ".vhd"
+	}
+	return withExtension(r.OutputImageFilename, ext)
+}
+
+// WorkflowID is the workflow id under which our clients start a job on the
+// image: its canonical path. Temporal runs one workflow of an id at a time,
+// which makes it the lock of the image and the key of an idempotent start.
+func (r *Request) WorkflowID() (string, error) {
+	return r.canonicalFile(r.InputFile())
+}
+
+func (r *Request) canonicalFile(file string) (string, error) {
+	folder, err := r.InputStorageLocation.Folder()
+	if err != nil {
+		return "", Errorf(BadRequest, "Correct the request", "inputStorageLocation: %w", err)
+	}
+	return "ips/" + folder.canonical() + "/" + strings.ToLower(file), nil
+}
+
+// OutputID identifies the output file as WorkflowID does the image.
+func (r *ConvertToUEFI) OutputID() (string, error) {
+	return r.canonicalFile(r.OutputFile())
+}

@@ -1,0 +1,111 @@
+// Package house checks the shape of the code base.
+package house
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// floors are the rooms of the architecture by height: a room imports only
+// rooms of lower floors, and itself. The longest matching prefix counts.
+var floors = map[string]int{
+	"job":         0,
+	"job/durable": 1,
+
+	"engine/disk":             2,
+	"engine/disk/overlay":     3,
+	"engine/disk/vhdx":        4,
+	"engine/disk/gpt":         3,
+	"engine/disk/fat32":       3,
+	"engine/windows/ntfs":     3,
+	"engine/windows/hive":     3,
+	"engine/windows/bcd":      4,
+	"engine/windows/bootconv": 5,
+	"engine/share":            5,
+	"engine/share/sharetest":  21,
+	"engine/convert":          6,
+	"engine/agent":            7,
+	"platforms":               5,
+	"platforms/local":         6,
+	"platforms/platformtest":  21,
+	"wallet":                  5,
+	"credentials":             6,
+
+	"activities": 8,
+	"workflows":  9,
+	"starter":    10,
+	"worker":     10,
+	"config":     11,
+	"cmd":        12,
+	"testkit":    20,
+	"bench":      21,
+}
+
+// forbidden says what a room must not import, although it lies lower: the
+// libraries know no server, and the engine knows no platforms.
+var forbidden = map[string][]string{
+	"engine/disk":    {"go.temporal.io/", "github.com/cloudsoda/", "github.com/hirochachacha/", "net", "os", "imageport/job"},
+	"engine/windows": {"go.temporal.io/", "github.com/cloudsoda/", "github.com/hirochachacha/", "net", "os", "imageport/engine/share"},
+	"engine":         {"imageport/platforms", "imageport/wallet", "imageport/activities"},
+	"job":            {"imageport/engine", "imageport/platforms", "imageport/wallet"},
+	"wallet":         {"imageport/engine", "imageport/platforms"},
+	"platforms":      {"imageport/engine", "imageport/wallet"},
+	"starter":        {"imageport/engine", "imageport/platforms", "imageport/wallet", "imageport/activities", "imageport/workflows"},
+}
+
+func TestImportDirections(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "imageport/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		pkg, imports := strings.TrimPrefix(words[0], "imageport/"), words[1:]
+		from, ok := floor(pkg)
+		if !ok {
+			t.Errorf("%s has no floor: say in this test where it belongs", pkg)
+			continue
+		}
+		for _, imported := range imports {
+			for room, never := range forbidden {
+				if inRoom(pkg, room) && slices.ContainsFunc(never, func(n string) bool {
+					return imported == n || strings.HasPrefix(imported, n+"/") || strings.HasSuffix(n, "/") && strings.HasPrefix(imported, n)
+				}) {
+					t.Errorf("%s imports %s: %s must not", pkg, imported, room)
+				}
+			}
+			ours, is := strings.CutPrefix(imported, "imageport/")
+			if !is {
+				continue
+			}
+			if to, _ := floor(ours); to >= from && !inRoom(ours, topRoom(pkg)) {
+				t.Errorf("%s imports %s, which is not below it", pkg, ours)
+			}
+		}
+	}
+}
+
+// floor finds the room of a package by its longest prefix.
+func floor(pkg string) (int, bool) {
+	for p := pkg; p != ""; p = p[:max(strings.LastIndexByte(p, '/'), 0)] {
+		if f, ok := floors[p]; ok {
+			return f, true
+		}
+	}
+	return 0, false
+}
+
+// topRoom is the room whose packages may import each other freely: only the
+// test kit, the program and drivers are that loose.
+func topRoom(pkg string) string {
+	for _, loose := range []string{"testkit", "cmd", "platforms/local", "engine/share", "engine/disk/fat32"} {
+		if inRoom(pkg, loose) {
+			return loose
+		}
+	}
+	return pkg
+}
+
+func inRoom(pkg, room string) bool { return pkg == room || strings.HasPrefix(pkg, room+"/") }

@@ -1,0 +1,117 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
+
+	"imageport/activities"
+	"imageport/engine/convert"
+	"imageport/job"
+)
+
+// ConvertToUEFI makes a GPT/UEFI differencing disk beside a BIOS/MBR vDisk.
+// Its input is the specification's JSON ("Convert to UEFI"), taken raw so that
+// a body that cannot be read is refused with a code instead of a decoding
+// failure. Failure types are the codes of package job.
+func ConvertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
+	j, err := begin(ctx, job.OpConvertToUEFI)
+	if err != nil {
+		return nil, err
+	}
+	req, warnings, err := job.Parse[job.ConvertToUEFI](body.Payload().GetData())
+	if err != nil {
+		return j.end(ctx, nil, err)
+	}
+	outputID, err := req.OutputID()
+	if err != nil {
+		return j.end(ctx, nil, err)
+	}
+	if err := j.admit(ctx, &req.Request, req.OutputFile(), outputID, warnings); err != nil {
+		return j.end(ctx, nil, err)
+	}
+	c := &convertToUEFI{lifecycle: j, outputID: outputID, task: convert.Task{
+		Job:       j.status.JobID,
+		Key:       j.key,
+		Storage:   req.InputStorageLocation,
+		Input:     req.InputFile(),
+		Output:    req.OutputFile(),
+		Format:    req.InputImageFormat,
+		Overwrite: req.OverwriteOutput,
+	}}
+	res, err := c.run(ctx)
+	return j.end(ctx, res, err)
+}
+
+// convertToUEFI is one job: what it is to do, and how far it has come.
+type convertToUEFI struct {
+	*lifecycle
+	task     convert.Task
+	outputID string
+	approval convert.Approval
+	composed *convert.Composed
+}
+
+func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
+	if err := c.preflight(ctx); err != nil {
+		return nil, err // nothing was made yet
+	}
+	defer func() { // armed before the first CE: an attempt that failed may have made one
+		if err = c.tearDown(ctx, err, c.finish); err != nil {
+			res = nil
+		}
+	}()
+	err = c.onCE(ctx, func(queue string) error {
+		if err := c.compose(ctx, queue); err != nil {
+			return err
+		}
+		return c.publish(ctx, queue)
+	})
+	if err != nil {
+		return nil, err
+	}
+	result := c.composed.Result
+	result.Warnings = c.status.Warnings
+	result.CompositingEngines = c.ces
+	return &result, nil
+}
+
+func (c *convertToUEFI) preflight(ctx workflow.Context) error {
+	in := activities.PreflightInput{Task: c.task, Platform: c.status.Platform, OutputID: c.outputID}
+	err := workflow.ExecuteActivity(checking(ctx, "check "+c.task.Input), ctl.Preflight, in).Get(ctx, &c.approval)
+	c.status.Warnings = append(c.status.Warnings, c.approval.Warnings...)
+	return err
+}
+
+// compose writes the output under a partial name, unless an earlier CE has.
+func (c *convertToUEFI) compose(ctx workflow.Context, queue string) error {
+	if c.composed != nil {
+		return nil
+	}
+	if err := c.enter(ctx, job.PhaseCompose); err != nil {
+		return err
+	}
+	var composed convert.Composed
+	err := workflow.ExecuteActivity(composing(ctx, queue, "compose "+c.task.Output), ce.Compose, c.task, c.approval).Get(ctx, &composed)
+	if err == nil {
+		c.composed = &composed
+	}
+	return err
+}
+
+// publish gives the output its name.
+func (c *convertToUEFI) publish(ctx workflow.Context, queue string) error {
+	if err := c.enter(ctx, job.PhasePublish); err != nil {
+		return err
+	}
+	return workflow.ExecuteActivity(composing(ctx, queue, "publish "+c.task.Output), ce.Publish, c.task, c.approval, *c.composed).Get(ctx, nil)
+}
+
+// finish keeps or takes back what the job made on the share.
+func (c *convertToUEFI) finish(ctx workflow.Context, keep bool) error {
+	summary := "keep " + c.task.Output
+	if !keep {
+		summary = "remove what the job made"
+	}
+	in := activities.FinishInput{Task: c.task, Approval: c.approval, Composed: c.composed, Keep: keep}
+	return workflow.ExecuteActivity(cleaning(ctx, summary), ctl.Finish, in).Get(ctx, nil)
+}

@@ -1,0 +1,299 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/suite"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"imageport/activities"
+	"imageport/engine/agent"
+	"imageport/engine/convert"
+	"imageport/job"
+	"imageport/job/durable"
+)
+
+const body = `{"platform":"local","resourceLocationId":"lab","inputStorageLocation":{"credentialId":"smb","host":"h","sharePath":"disks"},"inputImageFilename":"win10","outputImageFilename":"out","colour":1}`
+
+// jobSuite runs ConvertToUEFI with every activity replaced, to see what the
+// workflow itself decides.
+type jobSuite struct {
+	suite.Suite
+	testsuite.WorkflowTestSuite
+	env *testsuite.TestWorkflowEnvironment
+
+	created, destroyed []string
+	finished           []activities.FinishInput
+	onDestroy          func()
+}
+
+func TestConvertToUEFI(t *testing.T) { suite.Run(t, new(jobSuite)) }
+
+func (s *jobSuite) SetupTest() {
+	s.created, s.destroyed, s.finished = nil, nil, nil
+	s.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	s.env = s.NewTestWorkflowEnvironment()
+	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "lab"})
+	s.env.RegisterActivity(new(activities.Controller))
+	s.env.RegisterActivity(new(agent.Engine))
+	s.env.OnUpsertTypedSearchAttributes(mock.Anything).Return(nil).Maybe()
+	s.onDestroy = func() {}
+	s.env.OnActivity(ctl.DestroyCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.DestroyCEInput) error {
+		s.destroyed = append(s.destroyed, in.Name)
+		s.onDestroy()
+		return nil
+	}).Maybe()
+}
+
+// approve lets preflight pass, and CEs be created.
+func (s *jobSuite) approve() {
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{PlanDigest: "plan", Warnings: []string{"mind the gap"}}, nil)
+	s.env.OnActivity(ctl.CreateCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.CreateCEInput) (activities.CE, error) {
+		s.created = append(s.created, in.Name)
+		return activities.CE{Ref: in.Name, EnrolWithin: time.Minute}, nil
+	}).Maybe()
+}
+
+func (s *jobSuite) finish(result error) {
+	s.env.OnActivity(ctl.Finish, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.FinishInput) error {
+		s.finished = append(s.finished, in)
+		return result
+	})
+}
+
+func (s *jobSuite) enrol() {
+	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{Protocol: agent.Protocol}, nil)
+}
+
+func (s *jobSuite) compose() {
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Partial: "out.avhdx.x.partial", Result: job.Result{OutputFile: "out.avhdx"}}, nil)
+}
+
+func (s *jobSuite) publish(result error) {
+	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(result)
+}
+
+func (s *jobSuite) run(body string) (*job.Result, error) {
+	s.env.ExecuteWorkflow(ConvertToUEFI, raw(body))
+	s.True(s.env.IsWorkflowCompleted())
+	if err := s.env.GetWorkflowError(); err != nil {
+		return nil, err
+	}
+	var res *job.Result
+	s.NoError(s.env.GetWorkflowResult(&res))
+	return res, nil
+}
+
+func raw(body string) converter.RawValue {
+	return converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(body)})
+}
+
+func (s *jobSuite) status() job.Status {
+	answer, err := s.env.QueryWorkflow(durable.QueryStatus)
+	s.Require().NoError(err)
+	var status job.Status
+	s.Require().NoError(answer.Get(&status))
+	return status
+}
+
+// refused checks the failure type that users see, and what it carries.
+func (s *jobSuite) refused(err error, code job.Code) {
+	var app *temporal.ApplicationError
+	s.Require().ErrorAs(err, &app)
+	s.Equal(string(code), app.Type())
+	s.Equal(code, durable.FromFailure(err).Code)
+	s.NotEmpty(durable.FromFailure(err).Message)
+}
+
+func (s *jobSuite) TestTheWay() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	res, err := s.run(body)
+	s.Require().NoError(err)
+	s.Equal("out.avhdx", res.OutputFile)
+	s.Equal([]string{`unknown key "colour" was ignored`, "mind the gap"}, res.Warnings)
+	s.Equal(1, res.CompositingEngines)
+	s.Equal(s.created, s.destroyed)
+	s.Require().Len(s.finished, 1)
+	s.True(s.finished[0].Keep)
+
+	status := s.status()
+	s.Equal(job.StateCompleted, status.State)
+	s.Equal(job.PhaseDone, status.Phase)
+	s.Equal(`\\h\disks\win10.vhdx`, status.Image)
+	s.Equal(`\\h\disks\out.avhdx`, status.Output)
+	s.Equal(res, status.Result)
+}
+
+func (s *jobSuite) TestBadBodyIsRefusedBeforeAnything() {
+	_, err := s.run(`{"platform":"local"}`)
+	s.refused(err, job.BadRequest)
+	s.Equal(job.StateFailed, s.status().State)
+}
+
+func (s *jobSuite) TestBrokenJSON() {
+	_, err := s.run(`{"platform":`)
+	s.refused(err, job.BadRequest)
+}
+
+func (s *jobSuite) TestWrongQueue() {
+	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "elsewhere"})
+	_, err := s.run(body)
+	s.refused(err, job.WrongResourceLocation)
+}
+
+func (s *jobSuite) TestPreflightRefusesBeforeACEExists() {
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{},
+		durable.Failure(job.Errorf(job.Hibernated, "shut it down", "Windows is hibernated"))).Once()
+	_, err := s.run(body)
+	s.refused(err, job.Hibernated)
+	s.Equal("shut it down", durable.FromFailure(err).Remedy)
+	s.Empty(s.created)
+	s.Empty(s.finished)
+}
+
+func (s *jobSuite) TestCreateFailsAndIsCleanedUp() {
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{}, nil)
+	s.env.OnActivity(ctl.CreateCE, mock.Anything, mock.Anything).Return(activities.CE{}, durable.Failure(job.Errorf(job.PlatformRefused, "", "no such datastore")))
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.PlatformRefused)
+	s.Len(s.destroyed, 1) // the attempt may have made one
+	s.False(s.finished[0].Keep)
+}
+
+func (s *jobSuite) TestNoCEEverComes() {
+	s.approve()
+	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.CENeverCame)
+	s.Len(s.created, maxCEs)
+	s.ElementsMatch(s.created, s.destroyed)
+	s.Len(unique(s.created), maxCEs)
+}
+
+func (s *jobSuite) TestLostCEIsReplacedAndComposesAgain() {
+	s.approve()
+	s.enrol()
+	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil), "progress")
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{}, lost).Once()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	res, err := s.run(body)
+	s.Require().NoError(err)
+	s.Equal(2, res.CompositingEngines)
+	s.Contains(res.Warnings[len(res.Warnings)-1], "was lost and replaced")
+	s.Equal(s.created, s.destroyed)
+	s.Len(unique(s.created), 2)
+}
+
+func (s *jobSuite) TestCELostInPublishIsNotComposedAgain() {
+	s.approve()
+	s.enrol()
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Partial: "p"}, nil).Once()
+	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil, "progress")
+	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(lost).Once()
+	s.publish(nil)
+	s.finish(nil)
+	_, err := s.run(body)
+	s.NoError(err)
+}
+
+func (s *jobSuite) TestOldAgentIsRefused() {
+	s.approve()
+	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{Protocol: agent.Protocol + 1}, nil)
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.PlatformRefused)
+}
+
+func (s *jobSuite) TestPublishRefusedTakesEverythingBack() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(durable.Failure(job.Errorf(job.OutputExists, "look", "a file out.avhdx appeared")))
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.OutputExists)
+	s.False(s.finished[0].Keep)
+	s.NotNil(s.finished[0].Composed)
+}
+
+// Cancelled while it waits for its CE: canceled, not failed, and cleaned up.
+func (s *jobSuite) TestCancel() {
+	s.approve()
+	s.env.OnActivity(ce.Hello, mock.Anything).Return(func(ctx context.Context) (agent.HelloResult, error) {
+		s.env.CancelWorkflow()
+		return agent.HelloResult{}, temporal.NewCanceledError()
+	})
+	s.finish(nil)
+	_, err := s.run(body)
+	s.True(temporal.IsCanceledError(err), "%v", err)
+	s.Equal(job.StateCanceled, s.status().State)
+	s.Equal(s.created, s.destroyed)
+	s.False(s.finished[0].Keep)
+}
+
+// Cancelled while the CE is torn down: the published output is taken back.
+func (s *jobSuite) TestCancelInTearDown() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	s.onDestroy = s.env.CancelWorkflow
+	_, err := s.run(body)
+	s.True(temporal.IsCanceledError(err), "%v", err)
+	s.False(s.finished[0].Keep)
+}
+
+// A clean-up that failed wins over every other outcome.
+func (s *jobSuite) TestFailedCleanupIsSaid() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(durable.Failure(job.Errorf(job.OutputExists, "", "there")))
+	s.finish(durable.Failure(job.Errorf(job.ShareDenied, "", "may not delete")))
+	_, err := s.run(body)
+	s.refused(err, job.CleanupFailed)
+	s.Contains(err.Error(), "may not delete")
+}
+
+func (s *jobSuite) TestUnsupportedOperationsSaySo() {
+	s.env.ExecuteWorkflow(ReverseImage, raw(`{"platform":"local","resourceLocationId":"lab","inputStorageLocation":{"credentialId":"smb","host":"h","sharePath":"disks"},"inputImageFilename":"win10","outputDiskName":"x"}`))
+	s.refused(s.env.GetWorkflowError(), job.UnsupportedOperation)
+}
+
+// Failure must not hide what an activity's own failure says.
+func TestFailureKeepsCode(t *testing.T) {
+	inner := job.Errorf(job.NoBCD, "bcdboot", "no BCD")
+	for _, err := range []error{inner, job.At("win10.vhdx", inner), errors.Join(inner)} {
+		if got := durable.FromFailure(durable.Failure(err)); got.Code != job.NoBCD {
+			t.Errorf("%v came back as %q", err, got.Code)
+		}
+	}
+}
+
+func unique(names []string) map[string]bool {
+	m := make(map[string]bool)
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}

@@ -1,0 +1,221 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"imageport/activities"
+	"imageport/engine/agent"
+	"imageport/job"
+	"imageport/job/durable"
+)
+
+// Typed handles of the activities; nil, as only their methods' names are used.
+var (
+	ctl *activities.Controller
+	ce  *agent.Engine
+)
+
+// lifecycle is what every operation's job has: a status that the query shows,
+// and a Compositing Engine that comes and goes.
+type lifecycle struct {
+	status job.Status
+	key    string // durable.JobKey
+	ces    int    // Compositing Engines used so far
+}
+
+// begin sets up the status and its query. It does not block: a query may come
+// with the first task.
+func begin(ctx workflow.Context, op job.Operation) (*lifecycle, error) {
+	info := workflow.GetInfo(ctx)
+	j := &lifecycle{
+		key: durable.JobKey(info.OriginalRunID),
+		status: job.Status{
+			JobID:     info.WorkflowExecution.ID,
+			RunID:     info.WorkflowExecution.RunID,
+			Operation: op,
+			State:     job.StateRunning,
+			Phase:     job.PhasePreflight,
+			Started:   workflow.Now(ctx),
+		},
+	}
+	err := workflow.SetQueryHandlerWithOptions(ctx, durable.QueryStatus, func() (job.Status, error) { return j.status, nil },
+		workflow.QueryHandlerOptions{Description: "How the job stands: phase, warnings, error, result"})
+	return j, err
+}
+
+// admit notes what the request is about, and refuses one that was started on
+// the queue of another resource location: the worker there may not reach the
+// image, and would look like it does.
+func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outputID string, warnings []string) error {
+	folder, err := r.InputStorageLocation.Folder()
+	if err != nil {
+		return err
+	}
+	imageID, err := r.WorkflowID()
+	if err != nil {
+		return err
+	}
+	j.status.Platform = r.Platform
+	j.status.Image = folder.UNC(r.InputFile())
+	if outputFile != "" {
+		j.status.Output = folder.UNC(outputFile)
+	}
+	j.status.Warnings = warnings
+	if queue := workflow.GetInfo(ctx).TaskQueueName; queue != r.ResourceLocationID {
+		return job.Errorf(job.WrongResourceLocation, fmt.Sprintf("Start it again with --task-queue %s", r.ResourceLocationID),
+			"the request is for resource location %q, but the job was started on task queue %q", r.ResourceLocationID, queue)
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx,
+		durable.AttrOperation.ValueSet(string(j.status.Operation)),
+		durable.AttrPlatform.ValueSet(r.Platform),
+		durable.AttrImage.ValueSet(imageID),
+		durable.AttrOutput.ValueSet(outputID),
+		durable.AttrPhase.ValueSet(string(j.status.Phase)))
+}
+
+// enter moves to a phase, in the status, the Web UI's details and the search
+// attributes.
+func (j *lifecycle) enter(ctx workflow.Context, phase job.Phase) error {
+	j.status.Phase = phase
+	j.describe(ctx)
+	return workflow.UpsertTypedSearchAttributes(ctx, durable.AttrPhase.ValueSet(string(phase)))
+}
+
+// describe writes the status for the Web UI, as Markdown.
+func (j *lifecycle) describe(ctx workflow.Context) {
+	s := &j.status
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s** of `%s`\n\n- phase: **%s**\n", s.Operation, s.Image, s.Phase)
+	if s.Output != "" {
+		fmt.Fprintf(&b, "- output: `%s`\n", s.Output)
+	}
+	if s.CE != "" {
+		fmt.Fprintf(&b, "- Compositing Engine: `%s` on %s\n", s.CE, s.Platform)
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(&b, "- warning: %s\n", w)
+	}
+	if s.Error != nil {
+		fmt.Fprintf(&b, "- **%s**: %s\n", s.Error.Code, s.Error)
+	}
+	workflow.SetCurrentDetails(ctx, b.String())
+}
+
+// onCE runs work on a Compositing Engine. When the CE is lost it is destroyed
+// and work runs again on another one, so work must pick up where it was.
+// The CE of the last try is left for tearDown.
+func (j *lifecycle) onCE(ctx workflow.Context, work func(queue string) error) error {
+	for {
+		err := j.tryCE(ctx, work)
+		hadStarted, notStarted := durable.NotStarted(err)
+		if !notStarted {
+			return err
+		}
+		if j.ces == maxCEs {
+			if hadStarted {
+				return job.Errorf(job.CELost, "Look at the platform's events for the CE, then start the job again", "%d Compositing Engines vanished, the last was %s", j.ces, j.status.CE)
+			}
+			return job.Errorf(job.CENeverCame, "Check that a CE on this network reaches the resource-location worker, and look at its console", "none of %d Compositing Engines reported, the last was %s", j.ces, j.status.CE)
+		}
+		j.status.Warnings = append(j.status.Warnings, fmt.Sprintf("Compositing Engine %s was lost and replaced", j.status.CE))
+		if err := j.destroyCE(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// tryCE creates one CE, waits until it enrols, and runs work on it.
+func (j *lifecycle) tryCE(ctx workflow.Context, work func(queue string) error) error {
+	j.ces++
+	id := j.key
+	if j.ces > 1 { // a name of its own, so that a lost CE that comes back finds no work
+		id = durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces))
+	}
+	j.status.CE = "ce-" + id
+	if err := j.enter(ctx, job.PhaseCreateCE); err != nil {
+		return err
+	}
+	in := activities.CreateCEInput{
+		Platform:  j.status.Platform,
+		Name:      j.status.CE,
+		TaskQueue: "ce/" + id,
+		Job:       j.status.JobID,
+		RunID:     workflow.GetInfo(ctx).OriginalRunID,
+	}
+	var made activities.CE
+	if err := workflow.ExecuteActivity(creating(ctx, "create "+in.Name), ctl.CreateCE, in).Get(ctx, &made); err != nil {
+		return err
+	}
+	if err := j.enter(ctx, job.PhaseEnrol); err != nil {
+		return err
+	}
+	var hello agent.HelloResult
+	if err := workflow.ExecuteActivity(enrolling(ctx, in.TaskQueue, "wait for "+in.Name, made.EnrolWithin), ce.Hello).Get(ctx, &hello); err != nil {
+		return err
+	}
+	if hello.Protocol != agent.Protocol {
+		return job.Errorf(job.PlatformRefused, "Build the appliance of this release", "Compositing Engine %s speaks protocol %d, this worker %d", in.Name, hello.Protocol, agent.Protocol)
+	}
+	return work(in.TaskQueue)
+}
+
+// destroyCE removes the current CE, if there may be one.
+func (j *lifecycle) destroyCE(ctx workflow.Context) error {
+	if j.ces == 0 {
+		return nil
+	}
+	in := activities.DestroyCEInput{Platform: j.status.Platform, Name: j.status.CE}
+	return workflow.ExecuteActivity(cleaning(ctx, "destroy "+in.Name), ctl.DestroyCE, in).Get(ctx, nil)
+}
+
+// tearDown ends a job on a context that a cancellation does not reach:
+// the CE is destroyed, then finish keeps or takes back what the job made.
+// A cancel counts until finish begins. A failed clean-up wins over every other
+// outcome: it is the one that somebody has to act on.
+func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx workflow.Context, keep bool) error) error {
+	dctx, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	_ = j.enter(dctx, job.PhaseTearDown)
+	destroyErr := j.destroyCE(dctx)
+	if err == nil {
+		err = ctx.Err() // cancelled while the CE was torn down
+	}
+	finishErr := finish(dctx, err == nil && destroyErr == nil)
+	for _, cleanup := range []error{destroyErr, finishErr} {
+		if cleanup != nil {
+			return job.Errorf(job.CleanupFailed, fmt.Sprintf("Remove CE %s and files named like %s.%s.* by hand", j.status.CE, j.status.Output, j.key),
+				"the job could not clean up: %s", durable.FromFailure(cleanup))
+		}
+	}
+	return err
+}
+
+// end gives the workflow's outcome its final form, in the status and as the
+// error that Temporal records.
+func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.Result, error) {
+	switch {
+	case err == nil:
+		j.status.State, j.status.Phase, j.status.Result = job.StateCompleted, job.PhaseDone, res
+	case temporal.IsCanceledError(err):
+		j.status.State = job.StateCanceled
+	default:
+		j.status.State, j.status.Error = job.StateFailed, durable.FromFailure(err)
+		err = durable.Failure(j.status.Error)
+	}
+	j.describe(ctx)
+	return res, err
+}
+
+// Register registers the workflows of all operations under the names of the
+// specification.
+func Register(r interface {
+	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
+}) {
+	r.RegisterWorkflowWithOptions(ConvertToUEFI, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
+	r.RegisterWorkflowWithOptions(ReverseImage, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
+	r.RegisterWorkflowWithOptions(UpgradePVS, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
+}

@@ -1,0 +1,83 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// How long things may take, and how often they are tried. Non-retryable
+// failures are marked as such by the activities (job.Code.Transient).
+const (
+	// heartbeatTimeout is how long an activity may be silent. Activities beat
+	// twice a second; this allows for a stalled host.
+	heartbeatTimeout = 10 * time.Second
+	// reconnectTimeout is how long a CE that had enrolled may be away.
+	reconnectTimeout = 20 * time.Second
+	// maxCEs is how many Compositing Engines a job may use up.
+	maxCEs = 3
+)
+
+// checking is for reading what the job will work on: short, and worth a few
+// tries over a share that does not answer.
+func checking(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		Summary:                summary,
+		StartToCloseTimeout:    2 * time.Minute,
+		ScheduleToCloseTimeout: 5 * time.Minute,
+		HeartbeatTimeout:       heartbeatTimeout,
+		WaitForCancellation:    true,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
+	})
+}
+
+// creating is for platform calls that make a CE: minutes on a busy cluster.
+func creating(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		Summary:                summary,
+		StartToCloseTimeout:    15 * time.Minute,
+		ScheduleToCloseTimeout: time.Hour,
+		HeartbeatTimeout:       heartbeatTimeout,
+		WaitForCancellation:    true, // or tear-down would overtake a create in flight
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: 10},
+	})
+}
+
+// enrolling waits on the CE's own queue for it to come up. Schedule-to-start is
+// never retried by Temporal: it is the answer "it did not come".
+func enrolling(ctx workflow.Context, queue, summary string, within time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		Summary:                summary,
+		ScheduleToStartTimeout: within,
+		StartToCloseTimeout:    time.Minute,
+		HeartbeatTimeout:       heartbeatTimeout,
+		WaitForCancellation:    true,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+	})
+}
+
+// composing is for the CE's work: as long as it takes, as long as it beats.
+func composing(ctx workflow.Context, queue, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		Summary:                summary,
+		ScheduleToStartTimeout: reconnectTimeout,
+		StartToCloseTimeout:    24 * time.Hour,
+		HeartbeatTimeout:       heartbeatTimeout,
+		WaitForCancellation:    true, // or tear-down would delete under a writing CE
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second, MaximumAttempts: 5},
+	})
+}
+
+// cleaning is for what must happen: retried for a day.
+func cleaning(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		Summary:                summary,
+		StartToCloseTimeout:    5 * time.Minute,
+		ScheduleToCloseTimeout: 24 * time.Hour,
+		HeartbeatTimeout:       heartbeatTimeout,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 5 * time.Minute},
+	})
+}

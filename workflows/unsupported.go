@@ -1,0 +1,33 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/workflow"
+
+	"imageport/job"
+)
+
+// ReverseImage refuses: this release reads and checks the request, and does
+// not perform the operation yet.
+func ReverseImage(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
+	_, _, err := job.Parse[job.ReverseImage](body.Payload().GetData())
+	return unsupported(ctx, job.OpReverseImage, err)
+}
+
+// UpgradePVS refuses: this release reads and checks the request, and does not
+// perform the operation yet.
+func UpgradePVS(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
+	_, _, err := job.Parse[job.UpgradePVS](body.Payload().GetData())
+	return unsupported(ctx, job.OpUpgradePVS, err)
+}
+
+func unsupported(ctx workflow.Context, op job.Operation, err error) (*job.Result, error) {
+	j, beginErr := begin(ctx, op)
+	if beginErr != nil {
+		return nil, beginErr
+	}
+	if err == nil {
+		err = job.Errorf(job.UnsupportedOperation, "Use convertToUefi, or wait for a release that has it", "%s is not supported yet", op)
+	}
+	return j.end(ctx, nil, err)
+}
