@@ -1,0 +1,156 @@
+package ntfs
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// tagWOF marks a file that the Windows Overlay Filter compressed (CompactOS,
+// `compact /exe`): its data is in the stream WofCompressedData, in a format of
+// the filter's own, or in a WIM.
+const (
+	tagWOF    = 0x80000017
+	streamWOF = "WofCompressedData"
+)
+
+// File is the unnamed data stream of a file. It needs no closing.
+type File struct {
+	path       string
+	stream     *stream
+	modTime    time.Time
+	reparseTag uint32
+	wof        bool
+}
+
+// Open finds a file as Stat does. Files that cannot be read can be opened; see
+// ReadAt.
+func (v *Volume) Open(path string) (*File, error) {
+	rec, name, err := v.lookup(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := v.openFile(rec, name, path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+func (v *Volume) openFile(rec *record, name, path string) (*File, error) {
+	if rec.isDir() {
+		return nil, fmt.Errorf("%w: MFT record %d is a directory", ErrUnsupported, rec.number)
+	}
+	e, err := v.entry(rec, name)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{path: path, modTime: e.ModTime, reparseTag: e.ReparseTag}
+	f.wof = f.reparseTag == tagWOF || len(rec.parts(typeData, streamWOF)) > 0
+	if f.stream, err = v.stream(rec, typeData, ""); err != nil {
+		return nil, err
+	}
+	if f.stream == nil { // legal: the same as an empty one
+		f.stream = &stream{vol: v, owner: rec.number, typ: typeData}
+	}
+	return f, nil
+}
+
+// Size is the length of the data in bytes.
+func (f *File) Size() int64 { return f.stream.size }
+
+// ModTime is when the data was last written.
+func (f *File) ModTime() time.Time { return f.modTime }
+
+// ReparseTag is that of the file's reparse point; zero without one.
+func (f *File) ReparseTag() uint32 { return f.reparseTag }
+
+// Resident tells whether the data lies in the file's MFT record.
+func (f *File) Resident() bool { return !f.stream.nonResident }
+
+// Compressed tells whether the data is compressed by NTFS itself (LZNT1).
+func (f *File) Compressed() bool { return f.stream.compressed() }
+
+// Sparse tells whether ranges of zeros may have no clusters.
+func (f *File) Sparse() bool { return f.stream.flags&flagSparse != 0 }
+
+// Encrypted tells whether the data is encrypted by EFS.
+func (f *File) Encrypted() bool { return f.stream.flags&flagEncrypted != 0 }
+
+// WOF tells whether the file is compressed by the Windows Overlay Filter.
+func (f *File) WOF() bool { return f.wof }
+
+// foreign says why $DATA is not what a program on Windows would read; empty
+// if it is.
+func (f *File) foreign() string {
+	switch {
+	case f.wof:
+		return "compressed by the Windows Overlay Filter (CompactOS)"
+	case f.reparseTag != 0:
+		return fmt.Sprintf("a reparse point, tag 0x%08x", f.reparseTag)
+	case f.Encrypted():
+		return "encrypted by EFS"
+	}
+	return ""
+}
+
+// ReadAt implements io.ReaderAt. It fails with ErrUnsupported if the data is
+// encrypted, compressed by WOF, or elsewhere as some other reparse point says.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if reason := f.foreign(); reason != "" {
+		return 0, fmt.Errorf("%s: %w: it is %s", f.path, ErrUnsupported, reason)
+	}
+	n, err := f.stream.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%s: %w", f.path, err)
+	}
+	return n, err
+}
+
+// Extent is a piece of a file that is contiguous on the volume, in bytes.
+type Extent struct {
+	FileOffset, VolumeOffset, Length int64
+}
+
+// Extents tells where on the volume the data lies, in the order of the file
+// and without gaps from its first byte to its last. Writing there changes the
+// file's data and nothing else. Where that does not hold it fails with
+// ErrNotEditable.
+func (f *File) Extents() ([]Extent, error) {
+	s := f.stream
+	reason := f.foreign()
+	switch {
+	case reason != "":
+	case f.Resident():
+		reason = "resident in its MFT record"
+	case f.Compressed():
+		reason = "compressed"
+	case f.Sparse():
+		reason = "sparse"
+	case s.initialized < s.size:
+		reason = fmt.Sprintf("initialised only up to byte %d of %d", s.initialized, s.size)
+	}
+	if reason != "" {
+		return nil, fmt.Errorf("%s: %w: it is %s", f.path, ErrNotEditable, reason)
+	}
+	var extents []Extent
+	size := s.vol.clusterSize
+	for _, r := range s.runs {
+		e := Extent{r.vcn * size, r.lcn * size, r.length * size}
+		if e.FileOffset >= s.size {
+			break // clusters allocated in advance
+		}
+		e.Length = min(e.Length, s.size-e.FileOffset)
+		extents = append(extents, e)
+	}
+	byPlace := slices.Clone(extents)
+	slices.SortFunc(byPlace, func(a, b Extent) int { return cmp.Compare(a.VolumeOffset, b.VolumeOffset) })
+	for i := 1; i < len(byPlace); i++ {
+		if a, b := byPlace[i-1], byPlace[i]; a.VolumeOffset+a.Length > b.VolumeOffset {
+			return nil, fmt.Errorf("%s: %w", f.path, corruptf("%s: bytes %d and %d of the attribute share clusters", s, a.FileOffset, b.FileOffset))
+		}
+	}
+	return extents, nil
+}

@@ -1,0 +1,169 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// process identifies a process for good. A process id alone does not: the
+// system uses it again, at the latest after a reboot.
+type process struct {
+	PID int `json:"pid"`
+	// Start is the process's start time in clock ticks since boot, field 22 of
+	// /proc/<pid>/stat (proc(5)).
+	Start uint64 `json:"startTicks"`
+	// Boot is /proc/sys/kernel/random/boot_id.
+	Boot string `json:"bootId"`
+}
+
+// stat is what we need of /proc/<pid>/stat.
+type stat struct {
+	state   byte   // field 3
+	session int    // field 6
+	start   uint64 // field 22
+}
+
+// parseStat reads the content of /proc/<pid>/stat. The second field, the name
+// of the command in parentheses, may itself contain anything.
+func parseStat(b []byte) (stat, error) {
+	_, rest, ok := cutLast(string(b), ") ")
+	f := strings.Fields(rest)
+	if !ok || len(f) < 20 {
+		return stat{}, fmt.Errorf("proc stat of %d bytes with %d fields after the command", len(b), len(f))
+	}
+	session, err := strconv.Atoi(f[3])
+	if err != nil {
+		return stat{}, fmt.Errorf("proc stat, session: %w", err)
+	}
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("proc stat, start time: %w", err)
+	}
+	return stat{state: f[0][0], session: session, start: start}, nil
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+func readStat(pid int) (stat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+// live reports whether a process of that state still runs. A zombie is only
+// the memory of one.
+func (s stat) live() bool { return s.state != 'Z' && s.state != 'X' && s.state != 'x' }
+
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b)), err
+}
+
+// self identifies the calling process.
+func self() (process, error) {
+	boot, err := bootID()
+	if err != nil {
+		return process{}, err
+	}
+	st, err := readStat(os.Getpid())
+	return process{PID: os.Getpid(), Start: st.start, Boot: boot}, err
+}
+
+// alive reports whether p runs.
+func (p process) alive() bool {
+	if p.PID <= 1 { // no agent, and a number that kill(2) gives other meanings
+		return false
+	}
+	st, err := readStat(p.PID)
+	if err != nil || !st.live() || st.start != p.Start {
+		return false
+	}
+	boot, err := bootID()
+	return err == nil && boot == p.Boot
+}
+
+// signal sends sig to p and to nothing else. It is no error if p is gone.
+func (p process) signal(sig syscall.Signal) error {
+	if p.PID <= 1 {
+		return nil
+	}
+	// The handle is a pidfd: it keeps meaning the process that had the id at
+	// this moment. So when the start time fits now, the signal cannot go astray.
+	h, err := os.FindProcess(p.PID)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if !p.alive() {
+		return nil
+	}
+	if err := h.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("signal process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
+// belonging gives the live processes that carry mark, a "NAME=value", in their
+// environment, and those in a session that leader leads, if it lives. Both are
+// inherited: the one finds what outlived the leader, the other what cleared
+// its environment.
+func belonging(mark string, leader process) ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	leads := leader.alive()
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid <= 1 || pid == os.Getpid() {
+			continue
+		}
+		// Start time before and after: what is read in between is this process's.
+		before, err := readStat(pid)
+		if err != nil || !before.live() {
+			continue
+		}
+		ours := leads && before.session == leader.PID
+		if !ours {
+			env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+			ours = err == nil && carries(env, mark) // unreadable: another user's, so not ours
+		}
+		if !ours {
+			continue
+		}
+		if after, err := readStat(pid); err == nil && after.start == before.start {
+			found = append(found, process{PID: pid, Start: before.start, Boot: boot})
+		}
+	}
+	return found, nil
+}
+
+// carries reports whether env, the NUL-terminated content of
+// /proc/<pid>/environ, has the entry mark.
+func carries(env []byte, mark string) bool {
+	for entry := range bytes.SplitSeq(env, []byte{0}) {
+		if string(entry) == mark {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,133 @@
+package ntfs3g
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// How long ntfs-3g may take to make the volume appear, and to write what it
+// still has to write.
+const (
+	mountTimeout   = 20 * time.Second
+	unmountTimeout = 60 * time.Second
+)
+
+// Format makes an empty volume of 4 KiB clusters that fills the file. The boot
+// sector says that the volume begins at startSector, of 512 bytes, of its disk.
+func Format(ctx context.Context, path, label string, startSector int64) error {
+	cmd := exec.CommandContext(ctx, "mkntfs", "-q", "-F", "-Q", "-L", label,
+		"-s", "512", "-c", "4096", "-H", "255", "-S", "63", "-p", strconv.FormatInt(startSector, 10), path)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ntfs3g: %v: %w: %s", cmd.Args, err, bytes.TrimSpace(output))
+	}
+	return nil
+}
+
+// A Volume is a mounted volume.
+type Volume struct {
+	Dir string // its root directory
+
+	process *os.Process
+	ended   chan struct{} // closed when ntfs-3g has ended ...
+	err     error         // ... with this
+	output  bytes.Buffer
+}
+
+// Mount mounts the volume in the file on a directory of its own. The context is
+// for the mounting only: a mounted volume stays until Unmount.
+func Mount(ctx context.Context, path string) (*Volume, error) {
+	dir, err := os.MkdirTemp("", "ntfs3g-*")
+	if err != nil {
+		return nil, fmt.Errorf("ntfs3g: %w", err)
+	}
+	v := &Volume{Dir: dir, ended: make(chan struct{})}
+	before, err := device(dir)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, mountTimeout, fmt.Errorf("nothing after %v", mountTimeout))
+	defer cancel()
+	if err := v.start(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("ntfs3g: %w", err), os.Remove(dir))
+	}
+	for {
+		if now, err := device(dir); err == nil && now != before {
+			return v, nil
+		}
+		select {
+		case <-v.ended:
+			err := fmt.Errorf("ntfs3g: mount %s: %w: %s", path, v.err, bytes.TrimSpace(v.output.Bytes()))
+			return nil, errors.Join(err, os.Remove(dir))
+		case <-ctx.Done():
+			err := fmt.Errorf("ntfs3g: mount %s: %w", path, context.Cause(ctx))
+			// On this signal it unmounts, if it had come that far.
+			err = errors.Join(err, v.process.Signal(syscall.SIGTERM))
+			<-v.ended
+			return nil, errors.Join(err, os.Remove(dir))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// start runs ntfs-3g in the foreground: only its end says that everything has
+// been written, which unmounting a plain file does not wait for.
+func (v *Volume) start(path string) error {
+	cmd := exec.Command("ntfs-3g", path, v.Dir, "-o", "no_detach,big_writes,noatime")
+	cmd.Stdout, cmd.Stderr = &v.output, &v.output
+	// Its end is also to be the end of the mount. The kernel sends this
+	// signal when the thread ends that started the process: one has to stay.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		v.process = cmd.Process
+		started <- err
+		if err == nil {
+			v.err = cmd.Wait()
+			close(v.ended)
+		}
+	}()
+	return <-started
+}
+
+// Unmount writes everything to the file and removes the directory. No file of
+// the volume may be open any more.
+func (v *Volume) Unmount() error {
+	// Detached, the mount ends with the last reference to it: a process that
+	// is just being forked elsewhere in this one may hold a file for a moment.
+	if err := syscall.Unmount(v.Dir, syscall.MNT_DETACH); err != nil {
+		return fmt.Errorf("ntfs3g: unmount %s: %w", v.Dir, err)
+	}
+	var err error
+	select {
+	case <-v.ended:
+		err = v.err
+	case <-time.After(unmountTimeout):
+		err = fmt.Errorf("still in use after %v", unmountTimeout)
+		v.process.Signal(syscall.SIGTERM)
+		<-v.ended
+	}
+	if err := errors.Join(err, os.Remove(v.Dir)); err != nil {
+		return fmt.Errorf("ntfs3g: unmount %s: %w: %s", v.Dir, err, bytes.TrimSpace(v.output.Bytes()))
+	}
+	return nil
+}
+
+// device identifies the file system that dir is on.
+func device(dir string) (uint64, error) {
+	var stat syscall.Stat_t
+	if err := syscall.Stat(dir, &stat); err != nil {
+		return 0, fmt.Errorf("ntfs3g: %s: %w", dir, err)
+	}
+	return uint64(stat.Dev), nil
+}
