@@ -19,9 +19,9 @@ import (
 	"imageport/job"
 )
 
-// blockSize of the differencing disk. Small blocks keep it small: the changes
-// are scattered over the disk.
-const blockSize = 2 << 20
+// blockSize of the differencing disk: the smallest that VHDX has, because the
+// changes are scattered over the disk, and each one costs a block.
+const blockSize = 1 << 20
 
 // Compose plans the task again on the same image, applies the plan to an
 // overlay and writes that as a differencing disk under a partial name that

@@ -1,0 +1,599 @@
+package convert
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"imageport/engine/disk"
+	"imageport/engine/disk/vhdx"
+	"imageport/engine/share"
+	"imageport/job"
+	"imageport/testkit/ovmf"
+	"imageport/testkit/winimage"
+)
+
+// folder is a directory with one image in it, behind the share interface.
+type folder struct {
+	path  string
+	store share.Store
+}
+
+func newFolder(t *testing.T, spec winimage.Spec) folder {
+	t.Helper()
+	img, err := winimage.Cached(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := emptyFolder(t)
+	if err := img.VHDX(t.Context(), filepath.Join(f.path, "win10.vhdx"), winimage.Dynamic); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func emptyFolder(t *testing.T) folder {
+	t.Helper()
+	path := t.TempDir()
+	store, err := share.Dir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return folder{path, store}
+}
+
+func newTask() Task {
+	return Task{
+		Job: "ips/h/disks/win10.vhdx", Key: "0123456789ab",
+		Storage: job.StorageLocation{Host: "h", SharePath: "disks"},
+		Input:   "win10.vhdx", Output: "win10-uefi.avhdx", Format: job.FormatVHDX,
+	}
+}
+
+// state is names, sizes, hashes and modification times of all files.
+func (f folder) state(t *testing.T) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := make(map[string]string)
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(f.path, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[e.Name()] = fmt.Sprintf("%d bytes %x of %s", info.Size(), sha256.Sum256(b), info.ModTime())
+	}
+	return state
+}
+
+func (f folder) unchanged(t *testing.T, before map[string]string) {
+	t.Helper()
+	if after := f.state(t); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("the folder changed\nbefore %v\nafter  %v", before, after)
+	}
+}
+
+func quiet(job.Progress) {}
+
+// run does what a job does.
+func (f folder) run(t *testing.T, task Task) (Composed, error) {
+	t.Helper()
+	ctx := t.Context()
+	a, err := Preflight(ctx, f.store, task)
+	if err != nil {
+		return Composed{}, err
+	}
+	c, err := Compose(ctx, f.store, task, a, "try", quiet)
+	if err != nil {
+		return c, err
+	}
+	if err := Publish(ctx, f.store, task, a, c); err != nil {
+		return c, err
+	}
+	return c, Finish(ctx, f.store, task, a, &c, true)
+}
+
+func TestConvert(t *testing.T) {
+	gap := winimage.Small()
+	gap.FreeAtEndMiB = 200
+	middle := winimage.Small()
+	middle.FreeAfterWindowsMiB = 120
+	for _, c := range []struct {
+		name      string
+		spec      winimage.Spec
+		placement string
+	}{
+		{"reuse", winimage.Small(), "reuse"},
+		{"gap at the end", gap, "gap"},
+		{"gap behind C:", middle, "gap"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, task := newFolder(t, c.spec), newTask()
+			before := f.state(t)
+			composed, err := f.run(t, task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := composed.Result
+			if r.ESPPlacement != c.placement {
+				t.Errorf("placement %s, want %s", r.ESPPlacement, c.placement)
+			}
+			if limit := 2*r.ChangedBytes + 8<<20; r.SizeBytes > limit {
+				t.Errorf("output of %d bytes for %d changed ones, more than %d", r.SizeBytes, r.ChangedBytes, limit)
+			}
+			after := f.state(t)
+			if len(after) != 2 || after[task.Input] != before[task.Input] {
+				t.Errorf("left behind: %v\nat first: %v", after, before)
+			}
+			if !strings.Contains(after[task.Output], r.SHA256) {
+				t.Errorf("the output is %s, its result says %s", after[task.Output], r.SHA256)
+			}
+			raw := f.flatten(t, task)
+			report, err := ovmf.Boot(t.Context(), ovmf.Options{Disk: raw})
+			if err != nil {
+				t.Fatalf("%v\n%s", err, report.Serial)
+			}
+			if !report.Passed {
+				t.Errorf("firmware does not reach Windows:\n%s", report)
+			}
+		})
+	}
+}
+
+// flatten decodes the output through its parent with our reader and with 7zz,
+// which know nothing of each other, and gives the raw disk.
+func (f folder) flatten(t *testing.T, task Task) string {
+	t.Helper()
+	merged := f.open(t, task)
+	raw := filepath.Join(f.path, "..", "merged.img")
+	out, err := os.Create(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	ours, theirs := sha256.New(), sha256.New()
+	r := io.NewSectionReader(merged, 0, merged.Size())
+	zeros := make([]byte, 1<<20)
+	for b := make([]byte, 1<<20); ; {
+		n, err := io.ReadFull(r, b)
+		ours.Write(b[:n])
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			if _, err := out.WriteAt(b[:n], mustSeek(t, r)-int64(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err := out.Truncate(merged.Size()); err != nil {
+		t.Fatal(err)
+	}
+	seven := exec.CommandContext(t.Context(), "7zz", "e", "-so", "-tvhdx", filepath.Join(f.path, task.Output))
+	seven.Stdout = theirs
+	seven.Stderr = os.Stderr
+	if err := seven.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(ours.Sum(nil), theirs.Sum(nil)) {
+		t.Errorf("we decode %x, 7zz decodes %x", ours.Sum(nil), theirs.Sum(nil))
+	}
+	return raw
+}
+
+func mustSeek(t *testing.T, s io.Seeker) int64 {
+	n, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (f folder) open(t *testing.T, task Task) disk.Disk {
+	t.Helper()
+	var d disk.Disk
+	for _, name := range []string{task.Input, task.Output} {
+		file, err := os.Open(filepath.Join(f.path, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { file.Close() })
+		info, err := file.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		im, err := vhdx.Open(file, info.Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err = im.Disk(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// Every refusal of preflight has its code and a remedy, and leaves the folder
+// as it was.
+func TestPreflightRefuses(t *testing.T) {
+	small := func(change func(*winimage.Spec)) *winimage.Spec {
+		s := winimage.Small()
+		change(&s)
+		return &s
+	}
+	ordinary := small(func(*winimage.Spec) {})
+	for _, c := range []struct {
+		name   string
+		spec   *winimage.Spec // nil: no image
+		change func(t *testing.T, f folder, task *Task)
+		code   job.Code
+	}{
+		{"missing image", nil, nil, job.ImageNotFound},
+		{"already GPT", small(func(s *winimage.Spec) { s.AlreadyGPT = true }), nil, job.AlreadyGPT},
+		{"dynamic disk", small(func(s *winimage.Spec) { s.DynamicDisk = true }), nil, job.DynamicDisk},
+		{"extended partition", small(func(s *winimage.Spec) { s.Extended = true }), nil, job.ExtendedPartition},
+		{"no active partition", small(func(s *winimage.Spec) { s.NoActive = true }), nil, job.NoActivePartition},
+		{"several active partitions", small(func(s *winimage.Spec) { s.MultipleActive = true }), nil, job.MultipleActive},
+		{"no BCD", small(func(s *winimage.Spec) { s.NoBCD = true }), nil, job.NoBCD},
+		{"BitLocker", small(func(s *winimage.Spec) { s.BitLocker = true }), nil, job.BitLocker},
+		{"hibernated", small(func(s *winimage.Spec) { s.Hibernated = true }), nil, job.Hibernated},
+		{"dirty NTFS", small(func(s *winimage.Spec) { s.DirtyNTFS = true }), nil, job.NTFSDirty},
+		{"dirty SYSTEM hive", small(func(s *winimage.Spec) { s.DirtySystemHive = true }), nil, job.HiveDirty},
+		{"no EFI files", small(func(s *winimage.Spec) { s.NoEFIFiles = true }), nil, job.MissingBootFile},
+		{"32-bit Windows", small(func(s *winimage.Spec) { s.Windows32Bit = true }), nil, job.NotX64},
+		{"old Windows", small(func(s *winimage.Spec) { s.Build = "9600" }), nil, job.OSTooOld},
+		{"compressed boot file", small(func(s *winimage.Spec) { s.WOFBootFile = true }), nil, job.CompressedBootFile},
+		{"no System Reserved", small(func(s *winimage.Spec) { s.SystemReservedMiB = 0 }), nil, job.NoSystemReserved},
+		{"no Recovery", small(func(s *winimage.Spec) { s.RecoveryMiB = 0 }), nil, job.UnsupportedLayout},
+		{"small System Reserved", small(func(s *winimage.Spec) { s.SystemReservedMiB = 50 }), nil, job.NoSpaceForESP},
+		{"Windows RE in System Reserved", small(func(s *winimage.Spec) { s.WinREInSystem = true }), nil, job.NoSpaceForESP},
+		{"no room behind", small(func(s *winimage.Spec) { s.ToLastSector = true }), nil, job.NoRoomForGPT},
+		{"output exists", ordinary, func(t *testing.T, f folder, task *Task) { f.write(t, task.Output, "theirs") }, job.OutputExists},
+		{"VHD by name, VHDX by signature", ordinary, func(_ *testing.T, _ folder, task *Task) { task.Format = job.FormatVHD }, job.WrongFormat},
+		{"not a disk at all", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "PK\x03\x04 not a disk") }, job.WrongFormat},
+		{"empty file", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "") }, job.WrongFormat},
+		{"VHD", nil, func(t *testing.T, f folder, task *Task) {
+			task.Input, task.Format = "win10.vhd", job.FormatVHD
+			qemuImg(t, "create", "-f", "vpc", filepath.Join(f.path, task.Input), "64M")
+		}, job.UnsupportedDisk},
+		{"empty disk", nil, func(t *testing.T, f folder, task *Task) {
+			qemuImg(t, "create", "-f", "vhdx", filepath.Join(f.path, task.Input), "64M")
+		}, job.NoMBR},
+		{"truncated", ordinary, func(t *testing.T, f folder, task *Task) {
+			if err := os.Truncate(filepath.Join(f.path, task.Input), 5<<20); err != nil {
+				t.Fatal(err)
+			}
+		}, job.DiskCorrupt},
+		{"a version as the input", ordinary, func(t *testing.T, f folder, task *Task) {
+			if _, err := f.run(t, *task); err != nil {
+				t.Fatal(err)
+			}
+			task.Input, task.Output = task.Output, "again.avhdx"
+		}, job.UnsupportedDisk},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f, task := emptyFolder(t), newTask()
+			if c.spec != nil {
+				f = newFolder(t, *c.spec)
+			}
+			if c.change != nil {
+				c.change(t, f, &task)
+			}
+			before := f.state(t)
+			_, err := Preflight(t.Context(), f.store, task)
+			if job.CodeOf(err) != c.code {
+				t.Errorf("got %q: %v; want %s", job.CodeOf(err), err, c.code)
+			}
+			var e *job.Error
+			if !errors.As(err, &e) || e.Message == "" || e.Remedy == "" {
+				t.Errorf("the refusal lacks a message or a remedy: %#v", err)
+			}
+			f.unchanged(t, before)
+		})
+	}
+}
+
+func (f folder) write(t *testing.T, name, contents string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(f.path, name), []byte(contents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func qemuImg(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "qemu-img", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// Two runs of one job write the same bytes; other jobs and outputs share no
+// identity with it.
+func TestDeterministic(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	first, err := f.run(t, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task.Overwrite = true
+	task.Key = "ba9876543210" // another run of the workflow
+	second, err := f.run(t, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Result.SHA256 != second.Result.SHA256 {
+		t.Errorf("two runs wrote %s and %s", first.Result.SHA256, second.Result.SHA256)
+	}
+	task.Job = "another"
+	third, err := f.run(t, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third.DataWriteGUID == first.DataWriteGUID || third.Result.DiskGUID == first.Result.DiskGUID {
+		t.Error("another job has the same GUIDs")
+	}
+}
+
+// cutStore fails every operation after a number of them, like a connection
+// that is gone or a process that was killed.
+type cutStore struct {
+	share.Store
+	left atomic.Int64
+}
+
+var errCut = errors.New("cut")
+
+func (s *cutStore) cut() error {
+	if s.left.Add(-1) < 0 {
+		return errCut
+	}
+	return nil
+}
+
+func (s *cutStore) CreateExcl(ctx context.Context, name string) (share.WritableFile, error) {
+	if err := s.cut(); err != nil {
+		return nil, err
+	}
+	f, err := s.Store.CreateExcl(ctx, name)
+	return &cutFile{f, s}, err
+}
+
+func (s *cutStore) Rename(ctx context.Context, from, to string) error {
+	if err := s.cut(); err != nil {
+		return err
+	}
+	if err := s.Store.Rename(ctx, from, to); err != nil {
+		return err
+	}
+	return s.cut() // done, but nobody hears of it
+}
+
+func (s *cutStore) Remove(ctx context.Context, name string) error {
+	if err := s.cut(); err != nil {
+		return err
+	}
+	if err := s.Store.Remove(ctx, name); err != nil {
+		return err
+	}
+	return s.cut()
+}
+
+type cutFile struct {
+	share.WritableFile
+	s *cutStore
+}
+
+func (f *cutFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.s.cut(); err != nil {
+		n, _ := f.WritableFile.WriteAt(p[:len(p)/2], off) // torn
+		return n, err
+	}
+	return f.WritableFile.WriteAt(p, off)
+}
+
+func (f *cutFile) Sync() error {
+	if err := f.s.cut(); err != nil {
+		return err
+	}
+	return f.WritableFile.Sync()
+}
+
+// Cut off after any number of changes to the share, and run again from there:
+// the output is never seen incomplete, the second run gives the same bytes, and
+// nothing else is left. The same for a cancel instead of a second run, which
+// restores what was there.
+func TestCutAnywhere(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	task.Overwrite = true
+	want, err := f.run(t, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := Task{Job: "older job", Key: "0", Storage: task.Storage, Input: task.Input, Output: task.Output, Format: task.Format, Overwrite: true}
+	for _, existing := range []bool{false, true} {
+		for _, keep := range []bool{true, false} {
+			t.Run(fmt.Sprintf("existing output %v, keep %v", existing, keep), func(t *testing.T) {
+				os.Remove(filepath.Join(f.path, task.Output))
+				if existing {
+					if _, err := f.run(t, old); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before := f.state(t)
+				// Points are spread: the writes of the payload are all alike.
+				for cut := int64(0); ; cut += max(1, cut/6) {
+					done := f.cutAt(t, task, cut, keep, want)
+					if !keep {
+						f.unchanged(t, before)
+					} else {
+						after := f.state(t)
+						if len(after) != 2 || !strings.Contains(after[task.Output], want.Result.SHA256) {
+							t.Fatalf("cut after %d: %v", cut, after)
+						}
+						if existing { // lay the old one down again
+							f.reset(t, old)
+						} else {
+							os.Remove(filepath.Join(f.path, task.Output))
+						}
+					}
+					if done || t.Failed() {
+						break
+					}
+				}
+			})
+		}
+	}
+}
+
+func (f folder) reset(t *testing.T, old Task) {
+	t.Helper()
+	if _, err := f.run(t, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cutAt runs a job that is cut off after n changes, then again, as the workflow
+// would, until it gets through. It reports whether the first run was not cut.
+func (f folder) cutAt(t *testing.T, task Task, n int64, keep bool, want Composed) (uncut bool) {
+	t.Helper()
+	ctx := t.Context()
+	a, err := Preflight(ctx, f.store, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := &cutStore{Store: f.store}
+	cut.left.Store(n)
+	var composed *Composed
+	for attempt := 1; attempt < 4; attempt++ {
+		err = func() error {
+			if composed == nil {
+				c, err := Compose(ctx, cut, task, a, fmt.Sprint(attempt), quiet)
+				if err != nil {
+					return err
+				}
+				composed = &c
+			}
+			if err := Publish(ctx, cut, task, a, *composed); err != nil {
+				return err
+			}
+			return Finish(ctx, cut, task, a, composed, keep)
+		}()
+		f.wholeOrAbsent(t, task, want)
+		if err == nil {
+			return attempt == 1
+		}
+		if !errors.Is(err, errCut) {
+			t.Fatalf("cut after %d, attempt %d: %v", n, attempt, err)
+		}
+		cut.left.Store(1 << 40) // the connection is back
+		if !keep {              // cancelled after the first attempt
+			if err := Finish(ctx, cut, task, a, composed, false); err != nil {
+				t.Fatal(err)
+			}
+			return false
+		}
+	}
+	t.Fatalf("cut after %d: %v", n, err)
+	return false
+}
+
+// wholeOrAbsent: whatever has the output's name is a complete disk.
+func (f folder) wholeOrAbsent(t *testing.T, task Task, want Composed) {
+	t.Helper()
+	file, err := os.Open(filepath.Join(f.path, task.Output))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := vhdx.Open(file, info.Size())
+	if err != nil {
+		t.Fatalf("an incomplete output is visible: %v", err)
+	}
+	if im.Info().DataWriteGUID == want.DataWriteGUID && info.Size() != want.Result.SizeBytes {
+		t.Fatalf("the output has %d bytes, not %d", info.Size(), want.Result.SizeBytes)
+	}
+}
+
+// What appears or changes under the output's name while the job runs is not
+// replaced, even with overwriteOutput.
+func TestPublishNeverReplacesWhatItDidNotSee(t *testing.T) {
+	for _, existing := range []bool{false, true} {
+		t.Run(fmt.Sprintf("existing %v", existing), func(t *testing.T) {
+			f, task := newFolder(t, winimage.Small()), newTask()
+			task.Overwrite = true
+			if existing {
+				f.write(t, task.Output, "seen by preflight")
+			}
+			ctx := t.Context()
+			a, err := Preflight(ctx, f.store, task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := Compose(ctx, f.store, task, a, "try", quiet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.write(t, task.Output, "written by somebody else meanwhile")
+			before, err := os.ReadFile(filepath.Join(f.path, task.Output))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Publish(ctx, f.store, task, a, c); job.CodeOf(err) != job.OutputExists {
+				t.Errorf("published over another's file: %v", err)
+			}
+			if err := Finish(ctx, f.store, task, a, &c, false); err != nil {
+				t.Error(err)
+			}
+			after, err := os.ReadFile(filepath.Join(f.path, task.Output))
+			if err != nil || !bytes.Equal(before, after) {
+				t.Errorf("the other's file is %q, %v", after, err)
+			}
+			if names := slices.Sorted(maps.Keys(f.state(t))); len(names) != 2 {
+				t.Errorf("left behind: %v", names)
+			}
+		})
+	}
+}
+
+// An image that changes between preflight and the CE's work is refused.
+func TestSourceChanged(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	a, err := Preflight(t.Context(), f.store, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(filepath.Join(f.path, task.Input), later, later); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Compose(t.Context(), f.store, task, a, "try", quiet); job.CodeOf(err) != job.SourceChanged {
+		t.Errorf("got %v", err)
+	}
+}
