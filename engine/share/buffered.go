@@ -1,0 +1,111 @@
+package share
+
+import (
+	"container/list"
+	"io"
+	"sync"
+)
+
+// The sizes that Buffered uses for arguments that are not positive: 16 MiB.
+const (
+	defaultBlockSize = 256 << 10
+	defaultBlocks    = 64
+)
+
+// Buffered puts a cache before f, for parsers that read a few bytes here and
+// there: reads of at most blockSize bytes are served from the blocks used last,
+// whole blocks of f that are fetched once even if many ask at the same time.
+// Longer reads go to f directly, and errors are not remembered. It is for files
+// that do not change, and may be used concurrently.
+func Buffered(f File, blockSize, blocks int) io.ReaderAt {
+	if blockSize <= 0 {
+		blockSize = defaultBlockSize
+	}
+	if blocks <= 0 {
+		blocks = defaultBlocks
+	}
+	return &buffered{file: f, blockSize: int64(blockSize), blocks: blocks, index: make(map[int64]*list.Element)}
+}
+
+type buffered struct {
+	file      File
+	blockSize int64
+	blocks    int
+
+	mu    sync.Mutex
+	index map[int64]*list.Element // by block number
+	lru   list.List               // of *block, the one used last in front
+}
+
+// block is one block of the file. data and err are set when ready is closed.
+type block struct {
+	number int64
+	ready  chan struct{}
+	data   []byte
+	err    error
+}
+
+func (b *buffered) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= b.file.Size() || int64(len(p)) > b.blockSize {
+		return b.file.ReadAt(p, off)
+	}
+	done := 0
+	for done < len(p) {
+		at := off + int64(done)
+		if at >= b.file.Size() {
+			return done, io.EOF
+		}
+		data, err := b.block(at / b.blockSize)
+		if err != nil {
+			return done, err
+		}
+		done += copy(p[done:], data[at%b.blockSize:])
+	}
+	return done, nil
+}
+
+// block gives the bytes of a block that the file has.
+func (b *buffered) block(number int64) ([]byte, error) {
+	b.mu.Lock()
+	if e, ok := b.index[number]; ok {
+		b.lru.MoveToFront(e)
+		b.mu.Unlock()
+		blk := e.Value.(*block)
+		<-blk.ready
+		return blk.data, blk.err
+	}
+	blk := &block{number: number, ready: make(chan struct{})}
+	e := b.lru.PushFront(blk)
+	b.index[number] = e
+	if b.lru.Len() > b.blocks {
+		b.forget(b.lru.Back())
+	}
+	b.mu.Unlock()
+
+	start := number * b.blockSize
+	data := make([]byte, min(b.blockSize, b.file.Size()-start))
+	n, err := b.file.ReadAt(data, start)
+	switch {
+	case n == len(data):
+		blk.data = data
+	case err == nil || err == io.EOF:
+		blk.err = io.ErrUnexpectedEOF
+	default:
+		blk.err = err
+	}
+	if blk.err != nil {
+		b.mu.Lock()
+		b.forget(e)
+		b.mu.Unlock()
+	}
+	close(blk.ready)
+	return blk.data, blk.err
+}
+
+// forget drops a block, if it is still there. mu is held.
+func (b *buffered) forget(e *list.Element) {
+	if number := e.Value.(*block).number; b.index[number] == e {
+		delete(b.index, number)
+		b.lru.Remove(e)
+	}
+}
