@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -596,5 +598,79 @@ func TestSourceChanged(t *testing.T) {
 	}
 	if _, err := Compose(t.Context(), f.store, task, a, "try", quiet); job.CodeOf(err) != job.SourceChanged {
 		t.Errorf("got %v", err)
+	}
+}
+
+// looseStore renames like Samba: it looks, and then renames, whatever has come
+// in between.
+type looseStore struct {
+	share.Store
+	path string
+}
+
+func (s looseStore) Rename(ctx context.Context, from, to string) error {
+	if _, err := s.Stat(ctx, to); err == nil {
+		return fs.ErrExist
+	}
+	time.Sleep(20 * time.Millisecond)
+	return os.Rename(filepath.Join(s.path, from), filepath.Join(s.path, to))
+}
+
+// Of jobs that publish the same output at once, exactly one succeeds, even
+// where the server's rename does not tell them apart.
+func TestOneOfManyPublishes(t *testing.T) {
+	f := newFolder(t, winimage.Small())
+	store := looseStore{f.store, f.path}
+	const jobs = 4
+	tasks, approvals, composed := make([]Task, jobs), make([]Approval, jobs), make([]Composed, jobs)
+	for i := range jobs {
+		tasks[i] = newTask()
+		tasks[i].Job, tasks[i].Key = fmt.Sprint("job ", i), fmt.Sprintf("%012x", i)
+		var err error
+		if approvals[i], err = Preflight(t.Context(), store, tasks[i]); err != nil {
+			t.Fatal(err)
+		}
+		if composed[i], err = Compose(t.Context(), store, tasks[i], approvals[i], "try", quiet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 10 {
+		var wg sync.WaitGroup
+		results := make([]error, jobs)
+		for i := range jobs {
+			wg.Go(func() {
+				results[i] = Publish(t.Context(), store, tasks[i], approvals[i], composed[i])
+			})
+		}
+		wg.Wait()
+		winner := -1
+		for i, err := range results {
+			switch code := job.CodeOf(err); {
+			case err == nil && winner < 0:
+				winner = i
+			case err == nil:
+				t.Fatalf("jobs %d and %d both published", winner, i)
+			case code != job.OutputInUse && code != job.OutputExists:
+				t.Fatalf("job %d: %v", i, err)
+			}
+		}
+		if winner < 0 {
+			t.Fatalf("nobody published: %v", results)
+		}
+		if ours, err := isOurs(t.Context(), store, tasks[winner].Output, composed[winner].DataWriteGUID); !ours || err != nil {
+			t.Fatalf("the output is not that of job %d, which published it: %v", winner, err)
+		}
+		// Lay it back for the next round.
+		if err := os.Rename(filepath.Join(f.path, tasks[winner].Output), filepath.Join(f.path, composed[winner].Partial)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range jobs {
+		if err := Finish(t.Context(), store, tasks[i], approvals[i], &composed[i], false); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := f.state(t); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
 	}
 }

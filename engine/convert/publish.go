@@ -3,7 +3,9 @@ package convert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -12,9 +14,10 @@ import (
 	"imageport/job"
 )
 
-// Publish gives the composed output its name. The server renames without
-// replacing, so that whoever was there first stays. With Overwrite, the output
-// that preflight saw is renamed out of the way first, and only that one.
+// Publish gives the composed output its name, without replacing: whoever was
+// there first stays. With Overwrite, the output that preflight saw is renamed
+// out of the way first, and only that one. Of several jobs that publish the
+// same output at once, one succeeds.
 func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Composed) error {
 	partial, err := stat(ctx, store, c.Partial)
 	if err != nil {
@@ -30,6 +33,9 @@ func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Compo
 		}
 		return nil
 	}
+	if err := claim(ctx, store, t); err != nil {
+		return err
+	}
 	if a.Existing != nil {
 		if err := setAside(ctx, store, t, *a.Existing); err != nil {
 			return err
@@ -39,7 +45,59 @@ func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Compo
 	if errors.Is(err, fs.ErrExist) {
 		return job.Errorf(job.OutputExists, "Look at who made it; then start the job again with another outputImageFilename or with overwriteOutput", "a file %s appeared while the job ran", t.Output)
 	}
-	return err
+	return errors.Join(err, ignoreNotExist(store.Remove(ctx, t.claim())))
+}
+
+// How long, and how often, a job looks whether another one's claim is gone.
+const (
+	claimPatience = 20 * time.Second
+	claimPoll     = 100 * time.Millisecond
+)
+
+// claim makes this job the only one of ours that touches the output until its
+// claim is removed. Samba needs it: of two renames to one name at the same
+// time it may let both succeed. Every job first makes a file that carries its
+// key, then looks for those of others. Of two that see each other, the one with
+// the greater key gives way; the other one waits, because it cannot know
+// whether the first had looked before there was anything to see.
+func claim(ctx context.Context, store share.Store, t Task) error {
+	f, err := store.CreateExcl(ctx, t.claim())
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) { // there from an earlier attempt
+		return err
+	}
+	for deadline := time.Now().Add(claimPatience); ; {
+		other, key, err := otherClaim(ctx, store, t)
+		if err != nil || other == "" {
+			return err
+		}
+		if t.Key > key || time.Now().After(deadline) {
+			return errors.Join(
+				job.Errorf(job.OutputInUse, fmt.Sprintf("Wait for that job; if there is none, remove %s", other), "another job publishes %s right now: there is a file %s", t.Output, other),
+				ignoreNotExist(store.Remove(ctx, t.claim())))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(claimPoll):
+		}
+	}
+}
+
+// otherClaim finds the claim of another job on the same output.
+func otherClaim(ctx context.Context, store share.Store, t Task) (name, key string, err error) {
+	files, err := store.List(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	for _, f := range files {
+		if key, ok := t.claimedBy(f.Name); ok && key != t.Key {
+			return f.Name, key, nil
+		}
+	}
+	return "", "", nil
 }
 
 // setAside renames the output that is to be replaced, if that has not happened.
@@ -64,6 +122,9 @@ func setAside(ctx context.Context, store share.Store, t Task, existing FileID) e
 // that composed nothing.
 func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Composed, keep bool) error {
 	if err := removePartials(ctx, store, t); err != nil {
+		return err
+	}
+	if err := ignoreNotExist(store.Remove(ctx, t.claim())); err != nil {
 		return err
 	}
 	aside, err := stat(ctx, store, t.replaced())

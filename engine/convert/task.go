@@ -63,3 +63,16 @@ func (t Task) replaced() string { return t.partialPrefix() + "replaced" }
 func (t Task) isPartial(name string) bool {
 	return strings.HasPrefix(strings.ToLower(name), strings.ToLower(t.partialPrefix())) && strings.HasSuffix(name, ".partial")
 }
+
+// claim is the file that says that this job publishes its output.
+func (t Task) claim() string { return t.partialPrefix() + "claim" }
+
+// claimedBy gives the key of the job whose claim on the same output the file is.
+func (t Task) claimedBy(name string) (key string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.ToLower(name), strings.ToLower(t.Output)+".")
+	if !ok {
+		return "", false
+	}
+	key, ok = strings.CutSuffix(rest, ".claim")
+	return key, ok && key != "" && !strings.Contains(key, ".")
+}

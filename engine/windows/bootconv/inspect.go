@@ -417,6 +417,10 @@ func storeError(v *volume, err error) error {
 	switch {
 	case errors.Is(err, bcd.ErrNoDefaultEntry):
 		code, remedy = job.NoDefaultEntry, "Set it with bcdedit /default in a maintenance version"
+	case errors.Is(err, hive.ErrDirty):
+		code, remedy = job.HiveDirty, "Boot it once in a maintenance version and shut it down"
+	case errors.Is(err, bcd.ErrFileOnESP): // System Reserved cannot be given away
+		code, remedy = job.NoSpaceForESP, fmt.Sprintf("Leave %d MiB of the disk unallocated, for example by shrinking C: in a maintenance version", espNew/mib)
 	case errors.Is(err, bcd.ErrDefaultOnOtherDisk):
 		code, remedy = job.DefaultOnOtherDisk, "Set the default to the Windows on this disk with bcdedit /default"
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/log"
+
+	"imageport/config"
+	"imageport/job"
+	"imageport/starter"
+)
+
+// dialTimeout is how long the Temporal server may take to answer at first.
+const dialTimeout = 10 * time.Second
+
+// connect connects to Temporal. It is the only way to it, for the worker, the
+// agent and the command line alike: environment and profile file, with the
+// flags on top. The options returned have the address and namespace in use.
+func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, client.Options, error) {
+	o, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.profile})
+	if err != nil {
+		return nil, o, job.Errorf(job.BadRequest, "Correct Temporal's environment variables or profile file", "how to reach Temporal: %w", err)
+	}
+	o.HostPort = cmp.Or(a.address, o.HostPort, client.DefaultHostPort)
+	o.Namespace = cmp.Or(a.namespace, o.Namespace, client.DefaultNamespace)
+	o.Logger = log.NewStructuredLogger(logger)
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := client.DialContext(dialCtx, o)
+	if ctx.Err() != nil {
+		return nil, o, ctx.Err()
+	}
+	if err != nil {
+		return nil, o, job.Errorf(job.TemporalUnreachable, "Check --address, TEMPORAL_ADDRESS or the profile, and that the server runs",
+			"the Temporal server at %s does not serve us: %w", o.HostPort, err)
+	}
+	return c, o, nil
+}
+
+// environment is what the environment of another process of ours needs, so
+// that it is configured and connected as this one.
+func (a *app) environment(cfg config.Config, o client.Options) []string {
+	env := []string{"TEMPORAL_ADDRESS=" + o.HostPort, "TEMPORAL_NAMESPACE=" + o.Namespace}
+	if a.profile != "" {
+		env = append(env, "TEMPORAL_PROFILE="+a.profile)
+	}
+	if cfg.Path != "" {
+		env = append(env, config.EnvPath+"="+cfg.Path)
+	}
+	return env
+}
+
+// jobs calls f with a client for jobs.
+func (a *app) jobs(ctx context.Context, f func(*starter.Client) error) error {
+	// Failures reach the user as errors; the log would only say them twice.
+	c, _, err := a.connect(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(starter.New(c))
+}

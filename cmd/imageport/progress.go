@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"imageport/job"
+)
+
+// plainInterval is how often the progress within a step is worth a line where
+// lines stay.
+const plainInterval = 10 * time.Second
+
+// progress shows how a job gets on: on a terminal in one line that changes,
+// elsewhere in a line for each step.
+type progress struct {
+	w        io.Writer
+	terminal *os.File // nil where w is none
+	now      func() time.Time
+
+	warnings []string  // shown already
+	step     string    // shown last
+	shown    time.Time // when
+	open     bool      // the cursor stands behind a line of ours
+}
+
+func newProgress(w io.Writer, now func() time.Time) *progress {
+	p := &progress{w: w, now: now}
+	if f, ok := w.(*os.File); ok {
+		if _, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			p.terminal = f
+		}
+	}
+	return p
+}
+
+// show shows the status. That a line cannot be written is no reason to stop
+// following the job.
+func (p *progress) show(s job.Status) {
+	for _, w := range s.Warnings {
+		if !slices.Contains(p.warnings, w) {
+			p.warnings = append(p.warnings, w)
+			p.end()
+			fmt.Fprintf(p.w, "warning: %s\n", w)
+		}
+	}
+	if s.State != job.StateRunning {
+		return
+	}
+	step := string(s.Phase)
+	text := step
+	if s.Progress != nil {
+		step += " " + s.Progress.Step
+		text += ": " + progressText(*s.Progress)
+	}
+	text = fmt.Sprintf("%6s  %s", p.now().Sub(s.Started).Round(time.Second), text)
+	if p.terminal != nil {
+		fmt.Fprintf(p.w, "\r%s\x1b[K", cut(text, p.width()-1))
+		p.open = true
+		return
+	}
+	if step != p.step || p.now().Sub(p.shown) >= plainInterval {
+		fmt.Fprintln(p.w, text)
+		p.step, p.shown = step, p.now()
+	}
+}
+
+// end removes the line that changes.
+func (p *progress) end() {
+	if p.open {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.open = false
+	}
+}
+
+func (p *progress) width() int {
+	size, err := unix.IoctlGetWinsize(int(p.terminal.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return 80
+	}
+	return int(size.Col)
+}
+
+// cut shortens a text to that many characters.
+func cut(text string, n int) string {
+	if n < 1 || utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n-1]) + "…"
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"imageport/config"
+	"imageport/worker"
+)
+
+func (a *app) workerCommand() *cobra.Command {
+	var resourceLocation string
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Serve a resource location",
+		Long: `Serve a resource location: check requests, create and remove Compositing Engines, and
+carry the jobs on. It runs until it is told to stop (^C, SIGTERM); jobs go on when a
+worker of the resource location runs again.`,
+		Example: `  imageport worker --resource-location 5f3b
+  TEMPORAL_ADDRESS=temporal:7233 imageport worker --config /etc/imageport/config.toml`,
+		Args: cobra.NoArgs,
+		RunE: a.do(func(ctx context.Context, _ []string) error { return a.runWorker(ctx, resourceLocation) }),
+	}
+	cmd.Flags().StringVar(&resourceLocation, "resource-location", "", "`id` of the resource location, which is the task queue (default: the configuration's)")
+	return cmd
+}
+
+func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
+	cfg, err := config.Load(a.config)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(a.err, nil))
+	c, o, err := a.connect(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	w, err := worker.New(c, worker.Config{
+		ResourceLocation: cmp.Or(resourceLocation, cfg.ResourceLocation),
+		Namespace:        o.Namespace,
+		Wallet:           cfg.Wallet,
+		ShareDriver:      cfg.ShareDriver,
+		EnrolWithin:      cfg.EnrolWithin,
+		CELifetime:       cfg.CELifetime,
+		StateDir:         cfg.Local.StateDir,
+		AgentProgram:     cfg.Local.AgentProgram,
+		AgentEnv:         a.environment(cfg, o),
+	})
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
+	return w.Run(ctx)
+}

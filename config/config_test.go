@@ -1,0 +1,119 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"imageport/config"
+)
+
+// home gives the test a home directory of its own.
+func home(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv(config.EnvPath, "")
+	return dir
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaults(t *testing.T) {
+	h := home(t)
+	got, err := config.Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		Wallet:      filepath.Join(h, ".config/imageport/wallet"),
+		EnrolWithin: time.Minute,
+		CELifetime:  24 * time.Hour,
+		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
+	}
+	if got != want {
+		t.Errorf("got %+v; want %+v", got, want)
+	}
+	t.Setenv("HOME", "")
+	if got, err := config.Load(""); err != nil || got.Wallet != "" || got.Local.StateDir != "" {
+		t.Errorf("without a home: %+v, %v", got, err)
+	}
+}
+
+func TestWhereItIsFound(t *testing.T) {
+	h := home(t)
+	for _, tc := range []struct {
+		name  string
+		set   func(path string) (argument string)
+		place string
+	}{
+		{"default", func(string) string { return "" }, ".config/imageport/config.toml"},
+		{"environment", func(p string) string { t.Setenv(config.EnvPath, p); return "" }, "env.toml"},
+		{"argument", func(p string) string { return p }, "arg.toml"},
+	} {
+		path := write(t, filepath.Join(h, tc.place), "resource_location = '"+tc.name+"'\n")
+		got, err := config.Load(tc.set(path))
+		if err != nil || got.ResourceLocation != tc.name || got.Path != path {
+			t.Errorf("%s: %+v, %v", tc.name, got, err)
+		}
+	}
+}
+
+func TestEverything(t *testing.T) {
+	h := home(t)
+	path := write(t, filepath.Join(h, "site", "imageport.toml"), `
+resource_location = "5f3b"
+wallet = "secrets"
+share_driver = "hirochachacha"
+enrol_within = "5m"
+ce_lifetime = "2h"
+
+[local]
+state_dir = "/var/lib/imageport"
+agent_program = "../bin/imageport"
+`)
+	got, err := config.Load(path)
+	want := config.Config{
+		ResourceLocation: "5f3b", Wallet: filepath.Join(h, "site/secrets"), ShareDriver: "hirochachacha",
+		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
+		Local: config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport")},
+		Path:  path,
+	}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	h := home(t)
+	for text, says := range map[string]string{
+		"walet = 'x'":                       `unknown key "walet"`,
+		"[local]\nstatedir = 'x'":           `unknown key "local.statedir"`,
+		"wallet = 'x'\n\nshare_driver = oh": "line 3",
+		"enrol_within = 'soon'":             "soon",
+		"enrol_within = 60":                 "enrol_within is 60ns",
+		"ce_lifetime = '-1h'":               "ce_lifetime is -1h",
+		"wallet = 7":                        "wallet",
+	} {
+		path := write(t, filepath.Join(h, "bad.toml"), text)
+		if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v; want %s", text, err, says)
+		}
+	}
+	if _, err := config.Load(filepath.Join(h, "missing.toml")); err == nil || !strings.Contains(err.Error(), "missing.toml") {
+		t.Errorf("missing file: %v", err)
+	}
+}

@@ -1,0 +1,96 @@
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"imageport/job"
+)
+
+// Client starts and follows jobs. It may be used concurrently.
+type Client struct {
+	temporal client.Client
+}
+
+// New gives a Client that works in the namespace of c. Closing c is left to
+// the caller.
+func New(c client.Client) *Client { return &Client{temporal: c} }
+
+// description is what the Temporal server itself knows of a run.
+type description = workflowservice.DescribeWorkflowExecutionResponse
+
+// operations are the workflow types that are jobs.
+var operations = []job.Operation{job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS}
+
+// find describes the run that id names.
+func (c *Client) find(ctx context.Context, id string) (*description, error) {
+	if id == "" {
+		return nil, job.Errorf(job.BadRequest, "Give the id of a job", "the job id is empty")
+	}
+	d, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
+	if isNotFound(err) {
+		d, err = c.findRun(ctx, id)
+	}
+	if isNotFound(err) {
+		return nil, job.Errorf(job.JobNotFound, "List the jobs to see what there is; Temporal forgets ended ones after the namespace's retention", "there is no job %q", id)
+	}
+	if err != nil {
+		return nil, failure("look up job "+id, err)
+	}
+	if name := d.GetWorkflowExecutionInfo().GetType().GetName(); !isOperation(name) {
+		return nil, job.Errorf(job.JobNotFound, "List the jobs to see what there is", "%q is a workflow of type %q, which is not a job", id, name)
+	}
+	return d, nil
+}
+
+// findRun describes the run with the run id given. What is not a run id is not
+// found.
+func (c *Client) findRun(ctx context.Context, runID string) (*description, error) {
+	if _, err := uuid.Parse(runID); err != nil || len(runID) != 36 {
+		return nil, serviceerror.NewNotFound("no such run")
+	}
+	found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = '%s'", runID)})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range found.GetExecutions() {
+		return c.temporal.DescribeWorkflowExecution(ctx, e.GetExecution().GetWorkflowId(), runID)
+	}
+	return nil, serviceerror.NewNotFound("no such run")
+}
+
+func isOperation(name string) bool {
+	for _, op := range operations {
+		if string(op) == name {
+			return true
+		}
+	}
+	return false
+}
+
+func isNotFound(err error) bool {
+	_, ok := errors.AsType[*serviceerror.NotFound](err)
+	return ok
+}
+
+// failure says what could not be done for an error of a call to the server.
+func failure(doing string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if _, canceled := errors.AsType[*serviceerror.Canceled](err); canceled {
+		return fmt.Errorf("%s: %w", doing, context.Canceled)
+	}
+	_, unavailable := errors.AsType[*serviceerror.Unavailable](err)
+	_, late := errors.AsType[*serviceerror.DeadlineExceeded](err)
+	if unavailable || late {
+		return job.Errorf(job.TemporalUnreachable, "Check the address of the Temporal server and that it runs", "%s: the Temporal server does not answer: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/worker"
+
+	"imageport/activities"
+	"imageport/engine/share"
+	"imageport/job"
+	"imageport/job/durable"
+	"imageport/platforms"
+	"imageport/platforms/local"
+	"imageport/wallet"
+	"imageport/workflows"
+)
+
+const (
+	localPlatform = job.PlatformLocal
+	// stopTimeout is how long activities may go on when the worker stops.
+	stopTimeout = 10 * time.Second
+)
+
+// Worker serves one resource location.
+type Worker struct {
+	client client.Client
+	cfg    Config
+	worker worker.Worker
+	fatal  chan error
+}
+
+// New assembles a worker. It makes the state directory of the platform
+// "local", and asks nothing of the Temporal server yet.
+func New(c client.Client, cfg Config) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("worker configuration: %w", err)
+	}
+	drivers, err := registry(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{client: c, cfg: cfg, fatal: make(chan error, 1)}
+	w.worker = worker.New(c, cfg.ResourceLocation, worker.Options{
+		Interceptors:                 append(slices.Clone(cfg.Interceptors), interceptor.WorkerInterceptor(&durable.Interceptor{})),
+		MaxHeartbeatThrottleInterval: durable.HeartbeatInterval,
+		WorkerStopTimeout:            stopTimeout,
+		OnFatalError: func(err error) {
+			select {
+			case w.fatal <- err:
+			default: // the first one is enough
+			}
+		},
+	})
+	workflows.Register(w.worker)
+	w.worker.RegisterActivity(&activities.Controller{
+		Owner:       cfg.ResourceLocation,
+		Platforms:   drivers,
+		Dial:        Dialer(wallet.Dir(cfg.Wallet), share.Options{Driver: cfg.ShareDriver}),
+		EnrolWithin: cfg.EnrolWithin,
+		CELifetime:  cfg.CELifetime,
+	})
+	return w, nil
+}
+
+// registry gives the drivers of all platforms of the worker.
+func registry(cfg Config) (platforms.Registry, error) {
+	drivers := platforms.Registry{}
+	if !cfg.replacesLocal() {
+		driver, err := local.New(local.Config{StateDir: cfg.StateDir, Program: cfg.AgentProgram, Env: cfg.AgentEnv})
+		if err != nil {
+			return nil, fmt.Errorf("worker configuration: %w", err)
+		}
+		drivers[localPlatform] = driver
+	}
+	maps.Copy(drivers, cfg.Platforms)
+	return drivers, nil
+}
+
+// Run serves the resource location until ctx ends, which is no error. Then it
+// waits for the activities that are under way, for ten seconds at most; what
+// they leave unfinished, another worker takes up. A Worker runs once.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := w.worker.Start(); err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	defer w.worker.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-w.fatal:
+		return fmt.Errorf("the worker cannot go on: %w", err)
+	}
+}
