@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 	}
 	if err := s.ready(ctx); err != nil {
 		_ = s.Stop() // it failed to start: how it ends is of no interest
-		return nil, fmt.Errorf("Temporal dev server at %s: %w\n%s", s.Address, err, s.output)
+		return nil, fmt.Errorf("dev server at %s: %w\n%s", s.Address, err, s.output)
 	}
 	return s, nil
 }

@@ -1,0 +1,216 @@
+// Package e2e tests the whole: the program, a real Temporal server, a real
+// Samba, and firmware that boots what comes out.
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+
+	"imageport/job"
+	"imageport/testkit/devserver"
+	"imageport/testkit/site"
+	"imageport/testkit/winimage"
+)
+
+// program is imageport, built from the sources that are tested.
+var program string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "imageport-e2e")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		program = filepath.Join(dir, "imageport")
+		if out, err := exec.Command("go", "build", "-o", program, "imageport/cmd/imageport").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%v: %s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// rig is a site for one test.
+type rig struct {
+	*site.Site
+	t *testing.T
+}
+
+func newRig(t *testing.T, image winimage.Spec) rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ip") // short, for Samba's sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s, err := site.Start(t.Context(), site.Options{Dir: dir, Program: program, Temporal: devserver.Shared(t), Image: image, ResourceLocation: uuid.NewString()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	// One server for all tests: a queue of one's own keeps them apart.
+	return rig{s, t}
+}
+
+// startWorker runs a worker process until the test ends.
+func (r rig) startWorker() *site.Worker {
+	r.t.Helper()
+	w, err := r.StartWorker(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(w.Stop)
+	return w
+}
+
+// body is the specification's request on this site.
+func (r rig) body(change func(map[string]any)) []byte {
+	r.t.Helper()
+	printed, err := os.ReadFile("../../job/testdata/convertToUefi.json")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	b, err := r.Body(printed, change)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return b
+}
+
+// start starts a job through our client.
+func (r rig) start(body []byte) string {
+	r.t.Helper()
+	started, err := r.Jobs.Start(r.t.Context(), job.OpConvertToUEFI, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return started.JobID
+}
+
+// startAs starts a job under any workflow id and on any queue, as people do
+// with the Temporal CLI.
+func (r rig) startAs(id, queue string, body []byte) client.WorkflowRun {
+	r.t.Helper()
+	run, err := r.Temporal.Client().ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: queue}, string(job.OpConvertToUEFI), json.RawMessage(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return run
+}
+
+// wait waits for the end of a job.
+func (r rig) wait(id string, within time.Duration) job.Status {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), within)
+	defer cancel()
+	var last job.Status
+	for s, err := range r.Jobs.Watch(ctx, id) {
+		if err != nil {
+			r.t.Fatalf("%s: %v; last seen in phase %s, %+v", id, err, last.Phase, last.Progress)
+		}
+		last = s
+	}
+	if last.State == job.StateRunning {
+		r.t.Fatalf("%s still runs: %+v", id, last)
+	}
+	return last
+}
+
+// completed waits for a job that has to succeed.
+func (r rig) completed(id string, within time.Duration) job.Result {
+	r.t.Helper()
+	s := r.wait(id, within)
+	if s.State != job.StateCompleted || s.Result == nil {
+		r.t.Fatalf("%s ended as %s in phase %s: %+v", id, s.State, s.Phase, s.Error)
+	}
+	return *s.Result
+}
+
+// files is the names, sizes, hashes and modification times on the share.
+func (r rig) files() map[string]string {
+	r.t.Helper()
+	entries, err := os.ReadDir(r.Store)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	files := make(map[string]string)
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		files[e.Name()] = fmt.Sprintf("%d bytes, %s, %s", info.Size(), info.ModTime().Format(time.RFC3339Nano), r.sha256(e.Name()))
+	}
+	return files
+}
+
+func (r rig) sha256(name string) string {
+	r.t.Helper()
+	f, err := os.Open(filepath.Join(r.Store, name))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		r.t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func same(a, b map[string]string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
+
+// agents lists the processes of Compositing Engines of this site.
+func (r rig) agents() []int {
+	r.t.Helper()
+	var pids []int
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(line), r.State()+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// noCE fails the test if there is anything of a Compositing Engine left.
+func (r rig) noCE() {
+	r.t.Helper()
+	if pids := r.agents(); len(pids) > 0 {
+		r.t.Errorf("agents are left: %v", pids)
+	}
+	left, err := filepath.Glob(filepath.Join(r.State(), "ce-*"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(left) > 0 {
+		r.t.Errorf("Compositing Engines are left: %v", left)
+	}
+}

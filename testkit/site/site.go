@@ -1,0 +1,134 @@
+package site
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"imageport/config"
+	"imageport/job"
+	"imageport/starter"
+	"imageport/testkit/devserver"
+	"imageport/testkit/samba"
+	"imageport/testkit/winimage"
+)
+
+// The names in the specification's request.
+const (
+	ResourceLocation = "25b561b8-06b0-45bf-83b4-86ac84598443"
+	CredentialID     = "pvs-smb"
+	Image            = "win10.vhdx"
+)
+
+// Site is an installation that runs.
+type Site struct {
+	Dir      string // everything of it lies here
+	Store    string // the directory that Samba serves
+	Program  string // imageport
+	Samba    *samba.Server
+	Temporal *devserver.Server
+	Jobs     *starter.Client
+	// ResourceLocation is the task queue of its workers.
+	ResourceLocation string
+}
+
+// Options say what a site has.
+type Options struct {
+	Dir      string            // must exist; short, because of Unix sockets in it
+	Program  string            // imageport, built
+	Temporal *devserver.Server // runs already
+	Image    winimage.Spec     // of the vDisk; none for the zero value
+	// ResourceLocation keeps sites apart that share a Temporal server; empty is
+	// the specification's.
+	ResourceLocation string
+}
+
+// Start brings a site up. Workers are started apart.
+func Start(ctx context.Context, o Options) (*Site, error) {
+	s := &Site{
+		Dir:      o.Dir,
+		Store:    filepath.Join(o.Dir, "store"),
+		Program:  o.Program,
+		Temporal: o.Temporal,
+		Jobs:     starter.New(o.Temporal.Client()),
+
+		ResourceLocation: cmp.Or(o.ResourceLocation, ResourceLocation),
+	}
+	if err := os.MkdirAll(s.Store, 0o755); err != nil {
+		return nil, err
+	}
+	if o.Image.SizeBytes > 0 {
+		img, err := winimage.Cached(ctx, o.Image)
+		if err != nil {
+			return nil, err
+		}
+		if err := img.VHDX(ctx, filepath.Join(s.Store, Image), winimage.Dynamic); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	s.Samba, err = samba.Start(ctx, samba.Options{Dir: filepath.Join(o.Dir, "samba"), Shares: map[string]string{"disks": s.Store}})
+	if err != nil {
+		return nil, err
+	}
+	return s, errors.Join(s.AddCredential(CredentialID, s.Samba.Password), s.writeConfig())
+}
+
+// Stop ends what Start has started.
+func (s *Site) Stop() { s.Samba.Stop() }
+
+// AddCredential adds a credential for the site's Samba to the wallet.
+func (s *Site) AddCredential(id, password string) error {
+	dir := filepath.Join(s.Dir, "wallet")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	b, err := json.Marshal(map[string]string{"type": "UsernamePassword", "username": s.Samba.Username, "password": password})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, id+".json"), b, 0o600)
+}
+
+// Config is the configuration file of the site.
+func (s *Site) Config() string { return filepath.Join(s.Dir, "config.toml") }
+
+// State is where the Compositing Engines of the site are.
+func (s *Site) State() string { return filepath.Join(s.Dir, "ce") }
+
+func (s *Site) writeConfig() error {
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, "resource_location = %q\nwallet = \"wallet\"\nce_lifetime = \"15m\"\n\n[local]\nstate_dir = \"ce\"\n", s.ResourceLocation), 0o600)
+}
+
+// Env is the environment of imageport and of the Temporal CLI on the site.
+func (s *Site) Env() []string {
+	return append(os.Environ(), config.EnvPath+"="+s.Config(), "TEMPORAL_ADDRESS="+s.Temporal.Address, "TEMPORAL_NAMESPACE="+devserver.Namespace)
+}
+
+// Command is a command line of imageport on the site.
+func (s *Site) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, s.Program, args...)
+	cmd.Env = s.Env()
+	return cmd
+}
+
+// Body is the specification's body for convertToUefi with what differs here:
+// the platform, the host and the port of the share.
+func (s *Site) Body(specification []byte, change func(body map[string]any)) ([]byte, error) {
+	var body map[string]any
+	if err := json.Unmarshal(specification, &body); err != nil {
+		return nil, err
+	}
+	body["platform"], body["resourceLocationId"] = job.PlatformLocal, s.ResourceLocation
+	where := body["inputStorageLocation"].(map[string]any)
+	where["host"], where["port"] = s.Samba.Host, s.Samba.Port
+	if change != nil {
+		change(body)
+	}
+	return json.MarshalIndent(body, "", "  ")
+}
