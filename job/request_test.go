@@ -112,6 +112,7 @@ func TestParseRefuses(t *testing.T) {
 		{"wrong type", `"lab"`, `7`, "resourceLocationId is a JSON number, not a string"},
 		{"size out of bounds", `"lab"`, `"lab","outputSizeMb":"12 GB"`, "not a size in MB"},
 		{"platform missing", `"local"`, `""`, "platform is missing"},
+		{"resource location not ASCII", `"lab"`, `"läb"`, "task queue"},
 		{"credential missing", `"smb"`, `" "`, "inputStorageLocation.credentialId is missing"},
 		{"not SMB", `"credentialId"`, `"type":"NFS","credentialId"`, `"NFS" is not SMB`},
 		{"host missing", `"host":"h",`, ``, "host is missing"},
@@ -189,7 +190,9 @@ func TestWorkflowIDIsCanonical(t *testing.T) {
 		func(r *Request) { r.InputStorageLocation.Host = "H" },
 		func(r *Request) { r.InputStorageLocation.Port = 445 },
 		func(r *Request) { r.InputStorageLocation.SharePath = `\Disks\` },
-		func(r *Request) { r.InputStorageLocation = StorageLocation{Location: `\\h\disks`, CredentialID: "other"} },
+		func(r *Request) {
+			r.InputStorageLocation = StorageLocation{Location: `\\h\disks`, CredentialID: "other"}
+		},
 	} {
 		req, _, err := Parse[ConvertToUEFI]([]byte(local))
 		if err != nil {
@@ -204,6 +207,17 @@ func TestWorkflowIDIsCanonical(t *testing.T) {
 	}
 	if len(ids) != 1 {
 		t.Errorf("one image has the ids %v", ids)
+	}
+}
+
+// Temporal carries ids in headers that take printable ASCII only.
+func TestWorkflowIDIsPrintable(t *testing.T) {
+	req, _, err := Parse[ConvertToUEFI]([]byte(strings.Replace(local, `"win10"`, `"Büro 100%"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := req.WorkflowID(); err != nil || id != "ips/h/disks/b%C3%BCro 100%25.vhdx" {
+		t.Errorf("workflow id %q, %v", id, err)
 	}
 }
 

@@ -39,6 +39,9 @@ func (r *Request) validate(bad *problems) {
 		bad.require("platformCredentialId", r.PlatformCredentialID)
 	}
 	bad.require("resourceLocationId", r.ResourceLocationID)
+	if printable(r.ResourceLocationID) != r.ResourceLocationID {
+		bad.add("resourceLocationId %q holds characters that a task queue cannot have", r.ResourceLocationID)
+	}
 	if t := r.InputStorageLocation.Type; t != "" && !strings.EqualFold(t, "SMB") {
 		bad.add("inputStorageLocation.type %q is not SMB", t)
 	}
@@ -157,7 +160,21 @@ func (r *Request) canonicalFile(file string) (string, error) {
 	if err != nil {
 		return "", Errorf(BadRequest, "Correct the request", "inputStorageLocation: %w", err)
 	}
-	return "ips/" + folder.canonical() + "/" + strings.ToLower(file), nil
+	return printable("ips/" + folder.canonical() + "/" + strings.ToLower(file)), nil
+}
+
+// printable percent-encodes what Temporal's workflow ids cannot carry:
+// everything but printable ASCII.
+func printable(id string) string {
+	var b strings.Builder
+	for i := range len(id) {
+		if c := id[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // OutputID identifies the output file as WorkflowID does the image.

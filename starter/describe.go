@@ -2,6 +2,7 @@ package starter
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"time"
 
@@ -87,6 +88,9 @@ func unc(id string) string {
 	rest, ok := strings.CutPrefix(id, "ips/")
 	if !ok {
 		return ""
+	}
+	if decoded, err := url.PathUnescape(rest); err == nil {
+		rest = decoded
 	}
 	host, path, ok := strings.Cut(rest, "/")
 	if !ok {

@@ -53,7 +53,7 @@ type convertToUEFI struct {
 
 func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 	if err := c.preflight(ctx); err != nil {
-		return nil, err // nothing was made yet
+		return nil, orCanceled(ctx, err) // nothing was made yet
 	}
 	defer func() { // armed before the first CE: an attempt that failed may have made one
 		if err = c.tearDown(ctx, err, c.finish); err != nil {

@@ -181,15 +181,22 @@ func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx wo
 	defer cancel()
 	_ = j.enter(dctx, job.PhaseTearDown)
 	destroyErr := j.destroyCE(dctx)
-	if err == nil {
-		err = ctx.Err() // cancelled while the CE was torn down
-	}
+	err = orCanceled(ctx, err)
 	finishErr := finish(dctx, err == nil && destroyErr == nil)
 	for _, cleanup := range []error{destroyErr, finishErr} {
 		if cleanup != nil {
 			return job.Errorf(job.CleanupFailed, fmt.Sprintf("Remove CE %s and files named like %s.%s.* by hand", j.status.CE, j.status.Output, j.key),
 				"the job could not clean up: %s", durable.FromFailure(cleanup))
 		}
+	}
+	return err
+}
+
+// orCanceled lets a cancellation win over whatever else went wrong: what an
+// activity returns when it is told to stop may look like any failure.
+func orCanceled(ctx workflow.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return err
 }

@@ -16,11 +16,13 @@ import (
 func Run(ctx context.Context, c client.Client, queue string, deadline time.Time, e *Engine) error {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	fatal := make(chan error, 1)
 	w := worker.New(c, queue, worker.Options{
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: 1, // one job, one step at a time
 		MaxHeartbeatThrottleInterval:       durable.HeartbeatInterval,
 		WorkerStopTimeout:                  5 * time.Second,
+		OnFatalError:                       func(err error) { fatal <- err },
 		Interceptors:                       []interceptor.WorkerInterceptor{&durable.Interceptor{}},
 	})
 	Register(w, e)
@@ -28,6 +30,10 @@ func Run(ctx context.Context, c client.Client, queue string, deadline time.Time,
 		return err
 	}
 	defer w.Stop()
-	<-ctx.Done()
-	return nil
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-fatal:
+		return err
+	}
 }

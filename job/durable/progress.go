@@ -67,7 +67,7 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 	<-stopped
 	if err != nil && ctx.Err() != nil {
 		// Whatever broke, it broke because the activity was told to stop.
-		return nil, context.Cause(ctx)
+		return nil, ctx.Err()
 	}
 	return result, Failure(err)
 }

@@ -51,7 +51,7 @@ func TestConvertToUEFI(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	// What is seen while it runs holds no secret either.
-	arguments := r.watchArguments(t)
+	seen := r.watchCE(t)
 	if out, err := r.Command(t.Context(), "jobs", "watch", id).CombinedOutput(); err != nil {
 		t.Fatalf("jobs watch: %v: %s", err, out)
 	}
@@ -80,7 +80,7 @@ func TestConvertToUEFI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for where, text := range map[string][]byte{"history": history, "worker's log": log, "processes' arguments": arguments()} {
+	for where, text := range map[string][]byte{"history": history, "worker's log": log, "CE's processes and files": seen()} {
 		if len(text) == 0 {
 			t.Errorf("there is no %s to look at", where)
 		}
@@ -90,9 +90,9 @@ func TestConvertToUEFI(t *testing.T) {
 	}
 }
 
-// watchArguments collects the command lines and environments of our processes
-// until the function that it gives is called.
-func (r rig) watchArguments(t *testing.T) func() []byte {
+// watchCE collects the command lines, environments and logs of our
+// Compositing Engines until the function that it gives is called.
+func (r rig) watchCE(t *testing.T) func() []byte {
 	ctx, cancel := context.WithCancel(t.Context())
 	seen, done := new(bytes.Buffer), make(chan struct{})
 	go func() {
@@ -103,6 +103,11 @@ func (r rig) watchArguments(t *testing.T) func() []byte {
 					b, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), file)) // it may be gone
 					seen.Write(b)
 				}
+			}
+			logs, _ := filepath.Glob(filepath.Join(r.State(), "*", "*"))
+			for _, log := range logs {
+				b, _ := os.ReadFile(log)
+				seen.Write(b)
 			}
 			time.Sleep(5 * time.Millisecond)
 		}

@@ -214,3 +214,10 @@ func (r rig) noCE() {
 		r.t.Errorf("Compositing Engines are left: %v", left)
 	}
 }
+
+func (r rig) write(name, contents string) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.Store, name), []byte(contents), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
