@@ -51,7 +51,7 @@ func (s Spec) Layout() ([]Partition, error) {
 	// The first MiB is the MBR's.
 	windows := int(s.SizeBytes/mib) - 1 - s.SystemReservedMiB - extended - s.FreeAfterWindowsMiB - s.RecoveryMiB - s.FreeAtEndMiB
 	if windows < minimumMiB {
-		return nil, fmt.Errorf("%w: %d MiB are left for C:", ErrSpec, windows)
+		return nil, fmt.Errorf("%w: C: is left with %d MiB", ErrSpec, windows)
 	}
 	var partitions []Partition
 	at := 1

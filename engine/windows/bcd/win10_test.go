@@ -33,10 +33,9 @@ var (
 	osRef       = MBRPartition(signature, osOffset)
 	recoveryRef = MBRPartition(signature, recoveryOffset)
 
-	espGPT      = GPTPartition(diskGUID, espGUID)
-	osGPT       = GPTPartition(diskGUID, osGUID)
-	recoveryGPT = GPTPartition(diskGUID, recoveryGUID)
-	systemGPT   = GPTPartition(diskGUID, systemGUID)
+	espGPT    = GPTPartition(diskGUID, espGUID)
+	osGPT     = GPTPartition(diskGUID, osGUID)
+	systemGPT = GPTPartition(diskGUID, systemGUID)
 
 	convertTime = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
 )
