@@ -50,11 +50,11 @@ tools: bin/temporal bin/staticcheck bin/workflowcheck
 bin/temporal: tools/go.mod tools/go.sum
 	cd tools && go build -trimpath -ldflags '-s -w -X github.com/temporalio/cli/temporalcli.Version=1.5.1' -o ../$@ github.com/temporalio/cli/cmd/temporal
 
-bin/staticcheck: tools/go.mod tools/go.sum
-	cd tools && go build -trimpath -o ../$@ honnef.co/go/tools/cmd/staticcheck
+bin/staticcheck: tools/lint/go.mod tools/lint/go.sum
+	cd tools/lint && go build -trimpath -o ../../$@ honnef.co/go/tools/cmd/staticcheck
 
-bin/workflowcheck: tools/go.mod tools/go.sum
-	cd tools && go build -trimpath -o ../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
+bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum
+	cd tools/lint && go build -trimpath -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
 
 clean:
 	rm -rf bin build

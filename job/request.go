@@ -145,7 +145,8 @@ func unknownKeys(t reflect.Type, value any, path string) []string {
 		return nil
 	}
 	var unknown []string
-	for key, v := range object { //workflowcheck:ignore (the result is sorted)
+	//workflowcheck:ignore
+	for key, v := range object { // in any order: the result is sorted
 		field, ok := fieldFor(t, key)
 		if !ok {
 			unknown = append(unknown, fmt.Sprintf("unknown key %q was ignored", path+key))

@@ -20,6 +20,24 @@ func (r rig) proxied(p *proxy.Proxy) []byte {
 	return r.body(func(b map[string]any) { b["inputStorageLocation"].(map[string]any)["port"] = p.Port() })
 }
 
+// otherOutput is proxied with another output.
+func (r rig) otherOutput(p *proxy.Proxy, output string) []byte {
+	return r.body(func(b map[string]any) {
+		b["inputStorageLocation"].(map[string]any)["port"] = p.Port()
+		b["outputImageFilename"] = output
+	})
+}
+
+// killAgents ends all Compositing Engines of the site like a power cut.
+func (r rig) killAgents() {
+	r.t.Helper()
+	for _, pid := range r.agents() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
 func (r rig) until(what string, ok func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
@@ -50,9 +68,7 @@ func TestKillWorkerThenAgent(t *testing.T) {
 	if now := r.agents(); len(now) != 1 || now[0] != agents[0] {
 		t.Fatalf("agents %v, the first was %v", now, agents)
 	}
-	if err := syscall.Kill(agents[0], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	r.killAgents()
 	p.Cut()
 	p.Resume()
 
