@@ -125,15 +125,15 @@ func (o *output) verify(ctx context.Context, store share.Store, im *image, inspe
 	if f.Size() != o.size {
 		return job.Errorf(job.VerifyFailed, "Start the job again", "the file has %d bytes, %d were written", f.Size(), o.size)
 	}
-	counted := counter{f, &o.read}
+	written := cached(counter{f, &o.read})
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &progressReader{io.NewSectionReader(counted, 0, o.size), func(done int64) {
+	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(written, 0, o.size), func(done int64) {
 		report(job.Progress{Step: "verify " + o.task.Output, DoneBytes: done, TotalBytes: o.size})
-	}, 0}); err != nil {
+	}, 0}, make([]byte, 1<<20)); err != nil {
 		return err
 	}
 	o.sha256 = hex.EncodeToString(sum.Sum(nil))
-	child, err := vhdx.Open(share.Buffered(counted, 0, 0), o.size)
+	child, err := vhdx.Open(written, o.size)
 	if err != nil {
 		return job.Errorf(job.VerifyFailed, "Start the job again", "%w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync/atomic"
 
@@ -59,7 +60,7 @@ func (im *image) parse(t Task) error {
 	if kind == "vhd" {
 		return job.Errorf(job.UnsupportedDisk, "Convert the vDisk to VHDX (Convert-VHD)", "VHD images are not supported yet")
 	}
-	parsed, err := vhdx.Open(share.Buffered(counted, 0, 0), im.file.Size())
+	parsed, err := vhdx.Open(cached(counted), im.file.Size())
 	if err != nil {
 		return diskError(err)
 	}
@@ -105,6 +106,11 @@ func diskError(err error) error {
 	}
 	return err
 }
+
+// cached keeps 64 MiB of a file, in small blocks because what is read is
+// scattered: above all the boot files of a Windows, which are read
+// when they are copied and again when the copy is verified.
+func cached(f share.File) io.ReaderAt { return share.Buffered(f, 64<<10, 1024) }
 
 // counter counts what is read from a file.
 type counter struct {

@@ -13,10 +13,11 @@ const (
 )
 
 // Buffered puts a cache before f, for parsers that read a few bytes here and
-// there: reads of at most blockSize bytes are served from the blocks used last,
-// whole blocks of f that are fetched once even if many ask at the same time.
-// Longer reads go to f directly, and errors are not remembered. It is for files
-// that do not change, and may be used concurrently.
+// there, and read some of them again: reads are served from the blocks used
+// last, whole blocks of f that are fetched once even if many ask at the same
+// time. Reads of more than a quarter of the cache go to f directly, and errors
+// are not remembered. It is for files that do not change, and may be used
+// concurrently.
 func Buffered(f File, blockSize, blocks int) io.ReaderAt {
 	if blockSize <= 0 {
 		blockSize = defaultBlockSize
@@ -46,7 +47,7 @@ type block struct {
 }
 
 func (b *buffered) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off >= b.file.Size() || int64(len(p)) > b.blockSize {
+	if off < 0 || off >= b.file.Size() || int64(len(p)) > b.blockSize*int64(b.blocks)/4 {
 		return b.file.ReadAt(p, off)
 	}
 	done := 0

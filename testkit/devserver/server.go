@@ -32,7 +32,7 @@ const EnvProgram = "IMAGEPORT_TEMPORAL"
 // free port without a Web UI.
 type Options struct {
 	Port   int    // 0 is a free one
-	UIPort int    // 0 is no Web UI
+	UIPort int    // 0 is no Web UI, AnyPort a free one
 	DBFile string // "" keeps everything in memory
 	// Bare leaves out the search attributes of package durable, as a new
 	// namespace does.
@@ -40,6 +40,9 @@ type Options struct {
 	// Program is the Temporal CLI, by default what Program finds.
 	Program string
 }
+
+// AnyPort stands for a free port where 0 means none.
+const AnyPort = -1
 
 // Server is a running dev server.
 type Server struct {
@@ -82,6 +85,13 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 			return nil, err
 		}
 		o.Port = port
+	}
+	if o.UIPort == AnyPort {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		o.UIPort = port
 	}
 	s := &Server{
 		Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port)),

@@ -117,6 +117,14 @@ func (s *Site) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Interactive runs a command line of imageport on our own terminal.
+func (s *Site) Interactive(ctx context.Context, args ...string) error {
+	cmd := s.Command(ctx, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	return cmd.Run()
+}
+
 // Body is the specification's body for convertToUefi with what differs here:
 // the platform, the host and the port of the share.
 func (s *Site) Body(specification []byte, change func(body map[string]any)) ([]byte, error) {
