@@ -69,7 +69,7 @@ func run(ctx context.Context, runs int) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	worker, err := s.StartWorker(ctx)
 	if err != nil {
 		return err

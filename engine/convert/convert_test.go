@@ -35,12 +35,17 @@ type folder struct {
 
 func newFolder(t *testing.T, spec winimage.Spec) folder {
 	t.Helper()
+	return folderWith(t, spec, winimage.Dynamic)
+}
+
+func folderWith(t *testing.T, spec winimage.Spec, subformat winimage.Subformat) folder {
+	t.Helper()
 	img, err := winimage.Cached(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := emptyFolder(t)
-	if err := img.VHDX(t.Context(), filepath.Join(f.path, "win10.vhdx"), winimage.Dynamic); err != nil {
+	if err := img.VHDX(t.Context(), filepath.Join(f.path, "win10.vhdx"), subformat); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -122,15 +127,16 @@ func TestConvert(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		spec      winimage.Spec
+		subformat winimage.Subformat
 		placement string
 	}{
-		{"reuse", winimage.Default(), "reuse"},
-		{"gap at the end", gap, "gap"},
-		{"gap behind C:", middle, "gap"},
+		{"reuse", winimage.Default(), winimage.Dynamic, "reuse"},
+		{"gap at the end", gap, winimage.Dynamic, "gap"},
+		{"gap behind C:, fixed", middle, winimage.Fixed, "gap"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			f, task := newFolder(t, c.spec), newTask()
+			f, task := folderWith(t, c.spec, c.subformat), newTask()
 			before := f.state(t)
 			composed, err := f.run(t, task)
 			if err != nil {

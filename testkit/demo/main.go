@@ -56,8 +56,8 @@ func step(text string, do func() error) error {
 	return nil
 }
 
-func run(ctx context.Context, program, specification string, keep bool) error {
-	program, err := filepath.Abs(program)
+func run(ctx context.Context, program, specification string, keep bool) (err error) {
+	program, err = filepath.Abs(program)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func run(ctx context.Context, program, specification string, keep bool) error {
 	if err != nil {
 		return err
 	}
-	defer temporal.Stop()
+	defer func() { err = errors.Join(err, temporal.Stop()) }()
 
 	var s *site.Site
 	err = step("Samba on loopback with a 4 GiB Windows-like BIOS vDisk", func() (err error) {
@@ -89,7 +89,7 @@ func run(ctx context.Context, program, specification string, keep bool) error {
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 
 	var worker *site.Worker
 	err = step("resource-location worker", func() (err error) {

@@ -63,7 +63,11 @@ func newRig(t *testing.T, image winimage.Spec) rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	// One server for all tests: a queue of one's own keeps them apart.
 	return rig{s, t}
 }

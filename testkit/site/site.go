@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"imageport/config"
 	"imageport/job"
+	"imageport/platforms/local"
 	"imageport/starter"
 	"imageport/testkit/devserver"
 	"imageport/testkit/samba"
@@ -79,8 +81,22 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 	return s, errors.Join(s.AddCredential(CredentialID, s.Samba.Password), s.writeConfig())
 }
 
-// Stop ends what Start has started.
-func (s *Site) Stop() { s.Samba.Stop() }
+// Stop ends what Start has started, and the Compositing Engines that a job
+// which was cut off has left: they outlive their worker.
+func (s *Site) Stop() error {
+	s.Samba.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	driver, err := local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second})
+	if err != nil {
+		return err
+	}
+	left, err := driver.List(ctx)
+	for _, ce := range left {
+		err = errors.Join(err, driver.Destroy(ctx, ce.Name))
+	}
+	return err
+}
 
 // AddCredential adds a credential for the site's Samba to the wallet.
 func (s *Site) AddCredential(id, password string) error {

@@ -241,7 +241,11 @@ func (c *conversion) device(o Object, e ElementID) error {
 		if isDefault {
 			return fmt.Errorf("%s, %s: %w", where, old, ErrFileOnESP)
 		}
-		c.rep.warn(WarnOnESP, "%s was %s, which becomes the EFI system partition", where, old)
+		if isOptions {
+			c.rep.warn(WarnOnESP, "boot store: %s named the old system partition, which is the EFI system partition now; no boot entry uses it", where)
+		} else {
+			c.rep.warn(WarnOnESP, "boot store: %s was %s, which becomes the EFI system partition: the entry will not boot", where, old)
+		}
 	}
 	if d.innermost().Kind == KindUnknown && bytes.Equal(d.Encode(), old.Encode()) {
 		c.rep.warn(WarnUnknownDevice, "%s is of an unknown kind; kept as it is", where)
