@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/serviceerror"
@@ -49,20 +50,33 @@ func (c *Client) find(ctx context.Context, id string) (*description, error) {
 	return d, nil
 }
 
+// visibleWithin is how long Temporal may take until a run that was just started
+// is found by its run id.
+const visibleWithin = 2 * time.Second
+
 // findRun describes the run with the run id given. What is not a run id is not
 // found.
 func (c *Client) findRun(ctx context.Context, runID string) (*description, error) {
 	if _, err := uuid.Parse(runID); err != nil || len(runID) != 36 {
 		return nil, serviceerror.NewNotFound("no such run")
 	}
-	found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = '%s'", runID)})
-	if err != nil {
-		return nil, err
+	for deadline := time.Now().Add(visibleWithin); ; {
+		found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = '%s'", runID)})
+		if err != nil {
+			return nil, err
+		}
+		if runs := found.GetExecutions(); len(runs) > 0 {
+			return c.temporal.DescribeWorkflowExecution(ctx, runs[0].GetExecution().GetWorkflowId(), runID)
+		}
+		if time.Now().After(deadline) {
+			return nil, serviceerror.NewNotFound("no such run")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	for _, e := range found.GetExecutions() {
-		return c.temporal.DescribeWorkflowExecution(ctx, e.GetExecution().GetWorkflowId(), runID)
-	}
-	return nil, serviceerror.NewNotFound("no such run")
 }
 
 func isOperation(name string) bool {
