@@ -15,7 +15,7 @@ import (
 
 // Dir opens a local directory as a store.
 func Dir(path string) (Store, error) {
-	const remedy = "Check the path of the directory."
+	const remedy = "Check the path of the directory"
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -204,11 +204,11 @@ func localFault(err error) error {
 	case errors.Is(err, fs.ErrClosed):
 		return closedError(pe.Op + " " + pe.Path)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		return job.Errorf(job.ShareDenied, "Give this process permission on the directory.", "%w", err)
+		return job.Errorf(job.ShareDenied, "Give this process permission on the directory", "%w", err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return job.Errorf(job.ShareFull, remedySpace, "%w", err)
 	case errors.Is(err, unix.EISDIR):
 		return folderError(pe.Path)
 	}
-	return job.Errorf(job.ShareIO, "Look at the system's log and the disk.", "%w", err)
+	return job.Errorf(job.ShareIO, "Look at the system's log and the disk", "%w", err)
 }

@@ -15,15 +15,15 @@ var errIsFolder = errors.New("it is a folder")
 
 // The remedies that more than one refusal gives.
 const (
-	remedyReach   = "Check that the file server is up and that this machine may reach it on that port (DNS, routing, firewall)."
-	remedyLogon   = "Check user name, domain and password of the credential."
-	remedyAccount = "Have the account put right in Active Directory or on the file server."
-	remedyShare   = "Check the name of the share in the request and on the file server."
-	remedyPermit  = "Give the user read and write permission, both on the share and on the folder."
-	remedySpace   = "Free space on the volume or raise the quota, then start the job again."
-	remedyServer  = "Look at the file server's event log and disks."
-	remedyInUse   = "Close what holds the file open (a PVS server, a backup, a virus scanner)."
-	remedyFile    = "Check the name of the file, including its extension."
+	remedyReach   = "Check that the file server is up and that this machine may reach it on that port (DNS, routing, firewall)"
+	remedyLogon   = "Check user name, domain and password of the credential"
+	remedyAccount = "Have the account put right in Active Directory or on the file server"
+	remedyShare   = "Check the name of the share in the request and on the file server"
+	remedyPermit  = "Give the user read and write permission, both on the share and on the folder"
+	remedySpace   = "Free space on the volume or raise the quota, then start the job again"
+	remedyServer  = "Look at the file server's event log and disks"
+	remedyInUse   = "Close what holds the file open (a PVS server, a backup, a virus scanner)"
+	remedyFile    = "Check the name of the file, including its extension"
 )
 
 // dialFault explains why there is no connection.
@@ -33,7 +33,7 @@ func (s *smbStore) dialFault(ctx context.Context, err error) error {
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return job.Errorf(job.ShareUnreachable,
-			"Check the name of the file server in the request, and the DNS servers of this machine.",
+			"Check the name of the file server in the request, and the DNS servers of this machine",
 			"cannot find the address of the file server %s: %w", s.loc.Host, dns)
 	}
 	return job.Errorf(job.ShareUnreachable, remedyReach, "no file server answers at %s: %w", s.loc.addr(), err)
@@ -52,7 +52,7 @@ func (s *smbStore) logonFault(ctx context.Context, l *link, err error) error {
 		return job.Errorf(job.ShareAuthFailed, remedyLogon, "logon of %s at %s failed: access denied: %w", s.user, s.loc.addr(), err)
 	}
 	if !l.alive() {
-		return job.Errorf(job.ShareUnreachable, remedyReach+" It must speak SMB 2 or 3.",
+		return job.Errorf(job.ShareUnreachable, remedyReach+". It must speak SMB 2 or 3",
 			"the file server at %s broke off before the logon: %w", s.loc.addr(), l.cause())
 	}
 	return job.Errorf(job.ShareAuthFailed,
@@ -112,7 +112,7 @@ func (s *smbStore) fault(ctx context.Context, l *link, op, name string, err erro
 }
 
 func (s *smbStore) lostError(what string, l *link) error {
-	return job.Errorf(job.ShareIO, "Check the network to the file server, and the server.",
+	return job.Errorf(job.ShareIO, "Check the network to the file server, and the server",
 		"%s: lost the connection to %s: %w", what, s.loc.addr(), l.cause())
 }
 
@@ -173,7 +173,7 @@ func missingError(target, op string) error {
 }
 
 func existsError(target, op string) error {
-	return job.Errorf(job.OutputExists, "Choose another name, or remove the file.",
+	return job.Errorf(job.OutputExists, "Choose another name, or remove the file",
 		"%s: there is a file %s already: %w", op, target, fs.ErrExist)
 }
 
@@ -182,7 +182,7 @@ func folderError(target string) error {
 }
 
 func changedError(target, how string, cause error) error {
-	const remedy = "Start the job again when nothing writes to the file."
+	const remedy = "Start the job again when nothing writes to the file"
 	if cause != nil {
 		return job.Errorf(job.SourceChanged, remedy, "%s changed while it was read: %s: %w", target, how, cause)
 	}

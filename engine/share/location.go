@@ -68,7 +68,7 @@ func (l Location) path(name string) string {
 func (l Location) file(name string) string { return l.String() + `\` + name }
 
 func (l Location) check() error {
-	const remedy = "Give host, share and folder as in \\\\host\\share\\folder."
+	const remedy = "Give host, share and folder as in \\\\host\\share\\folder"
 	if l.Host == "" || strings.ContainsAny(l.Host, `/\`) {
 		return job.Errorf(job.BadRequest, remedy, "%q is not the name of a server", l.Host)
 	}

@@ -12,7 +12,7 @@ import (
 // checkName refuses what is not a plain file name.
 func checkName(name string) error {
 	if reason := badName(name); reason != "" {
-		return job.Errorf(job.BadRequest, "Give the name of a file, without a path.",
+		return job.Errorf(job.BadRequest, "Give the name of a file, without a path",
 			"%q is not a file name: it %s", name, reason)
 	}
 	return nil

@@ -23,7 +23,7 @@ func Dial(ctx context.Context, loc Location, cred Credential, opt Options) (Stor
 		return nil, err
 	}
 	if user, _ := cred.account(); user == "" {
-		return nil, job.Errorf(job.ShareAuthFailed, "Put a user name into the credential.",
+		return nil, job.Errorf(job.ShareAuthFailed, "Put a user name into the credential",
 			"the credential for %s has no user name", loc)
 	}
 	s := &smbStore{loc: loc, opt: opt, user: cred.display(), slots: make([]slot, opt.Connections)}
@@ -161,7 +161,7 @@ func (s *smbStore) checkFolder(ctx context.Context) error {
 		info, err = ses.tree.Stat(s.loc.folder())
 		return err
 	})
-	const remedy = "Check the folder in the request against the share."
+	const remedy = "Check the folder in the request against the share"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return job.Errorf(job.ShareNotFound, remedy,

@@ -105,7 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if _, ok := drivers[o.Driver]; !ok {
 		return o, job.Errorf(job.BadRequest,
-			fmt.Sprintf("Use %q or %q.", DriverCloudSoda, DriverHirochachacha),
+			fmt.Sprintf("Use %q or %q", DriverCloudSoda, DriverHirochachacha),
 			"there is no SMB driver %q", o.Driver)
 	}
 	if o.DialTimeout <= 0 {
