@@ -10,6 +10,7 @@ import (
 	"imageport/engine/convert"
 	"imageport/engine/share"
 	"imageport/job"
+	"imageport/job/durable"
 	"imageport/platforms"
 )
 
@@ -115,14 +116,14 @@ type DestroyCEInput struct {
 }
 
 // DestroyCE removes a Compositing Engine and all that belongs to it. One that
-// is not there is destroyed already.
+// is not there is destroyed already. Every failure is retried.
 func (c *Controller) DestroyCE(ctx context.Context, in DestroyCEInput) error {
 	driver, err := c.Platforms.Driver(in.Platform)
 	if err != nil {
-		return err
+		return durable.Retried(err)
 	}
 	if err := driver.Destroy(ctx, in.Name); err != nil {
-		return platforms.JobError(in.Platform, err)
+		return durable.Retried(platforms.JobError(in.Platform, err))
 	}
 	return nil
 }
@@ -137,11 +138,16 @@ type FinishInput struct {
 
 // Finish removes the partial files of a job. With Keep the published output
 // stays and the one it replaced goes; without, it is the other way round.
+// Every failure but CleanupFailed is retried.
 func (c *Controller) Finish(ctx context.Context, in FinishInput) error {
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
-		return err
+		return durable.Retried(err)
 	}
 	defer store.Close()
-	return convert.Finish(ctx, store, in.Task, in.Approval, in.Composed, in.Keep)
+	err = convert.Finish(ctx, store, in.Task, in.Approval, in.Composed, in.Keep)
+	if job.CodeOf(err) == job.CleanupFailed { // nothing but a person helps
+		return err
+	}
+	return durable.Retried(err)
 }

@@ -21,7 +21,7 @@ func (c *Controller) refuseOtherWriters(ctx context.Context, outputID string) er
 	temporal := activity.GetClient(ctx)
 	running, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: info.Namespace, // the worker's client may have no default
-		Query:     fmt.Sprintf("%s = '%s' AND ExecutionStatus = 'Running'", durable.AttrOutput.GetName(), strings.ReplaceAll(outputID, "'", "''")),
+		Query:     fmt.Sprintf("%s = '%s' AND ExecutionStatus = 'Running'", durable.AttrOutput.GetName(), strings.ReplaceAll(durable.Keyword(outputID), "'", "''")),
 	})
 	if err != nil {
 		return fmt.Errorf("looking for other jobs with the output %s: %w", outputID, err)

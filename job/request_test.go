@@ -128,6 +128,8 @@ func TestParseRefuses(t *testing.T) {
 		{"input dots", `"win10"`, `".."`, "not a file name on Windows"},
 		{"output missing", `"outputImageFilename":"out"`, `"x":1`, "outputImageFilename is missing"},
 		{"output is input", `"out"`, `"WIN10.vhdx"`, "the input image itself"},
+		{"output of another format", `"out"`, `"out.vhd"`, "ends with .vhd"},
+		{"fragment in location", `"host":"h","sharePath":"disks"`, `"location":"smb://h/disks/VDisks#1"`, "mean something else in a URL"},
 		{"vSphere placement", `"local"`, `"vSphere"`, "vCenterHost is missing; datacenter is missing; datastore is missing; network is missing; give exactly one of cluster and hostSystem"},
 		{"xen placement", `"local"`, `"xen"`, "storageRepositoryUuid is missing"},
 		{"azure placement", `"local"`, `"Azure"`, "azureRegion is missing"},

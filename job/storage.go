@@ -91,6 +91,9 @@ func splitLocation(location string) (host, port, path string, err error) {
 	if u.User != nil {
 		return "", "", "", fmt.Errorf("location must not carry a user name or password: put them into the wallet and name them by credentialId")
 	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return "", "", "", fmt.Errorf("location %q holds %q or %q, which mean something else in a URL: give it as \\\\host\\share\\folder", location, "?", "#")
+	}
 	return u.Hostname(), u.Port(), u.Path, nil
 }
 

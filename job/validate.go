@@ -85,6 +85,9 @@ func (r *UpgradePVS) validate(bad *problems) {
 // output checks an output file beside the input.
 func (p *problems) output(r *Request, given, file string) {
 	p.fileName("outputImageFilename", given)
+	if ext := strings.ToLower(path.Ext(file)); strings.HasSuffix(ext, "vhd") != (r.InputImageFormat == FormatVHD) {
+		p.add("outputImageFilename %q ends with %s, but the output has the format of the input, %s", given, ext, r.InputImageFormat)
+	}
 	if given != "" && strings.EqualFold(file, r.InputFile()) {
 		p.add("outputImageFilename %q is the input image itself", given)
 	}

@@ -1,17 +1,24 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"time"
 
 	"imageport/engine/share"
 	"imageport/job"
 	"imageport/wallet"
 )
 
+// stallTimeout is how long a share may keep an activity waiting for one answer:
+// short enough that the share's own error comes before the activity's time-out.
+const stallTimeout = 20 * time.Second
+
 // Dialer gives the function with which both a worker and a Compositing Engine
 // open the folder of a storage location. It looks its credential up in the
 // wallet each time.
 func Dialer(w wallet.Provider, options share.Options) func(context.Context, job.StorageLocation) (share.Store, error) {
+	options.StallTimeout = cmp.Or(options.StallTimeout, stallTimeout)
 	return func(ctx context.Context, where job.StorageLocation) (share.Store, error) {
 		folder, err := where.Folder()
 		if err != nil {

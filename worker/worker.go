@@ -23,6 +23,8 @@ import (
 
 const (
 	localPlatform = job.PlatformLocal
+	// maxActivities is how many activities run at a time.
+	maxActivities = 32
 	// stopTimeout is how long activities may go on when the worker stops.
 	stopTimeout = 10 * time.Second
 )
@@ -49,7 +51,9 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	w.worker = worker.New(c, cfg.ResourceLocation, worker.Options{
 		Interceptors:                 append(slices.Clone(cfg.Interceptors), interceptor.WorkerInterceptor(&durable.Interceptor{})),
 		MaxHeartbeatThrottleInterval: durable.HeartbeatInterval,
-		WorkerStopTimeout:            stopTimeout,
+		// Preflight holds registry hives in memory.
+		MaxConcurrentActivityExecutionSize: maxActivities,
+		WorkerStopTimeout:                  stopTimeout,
 		OnFatalError: func(err error) {
 			select {
 			case w.fatal <- err:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ type jobSuite struct {
 	created, destroyed []string
 	finished           []activities.FinishInput
 	onDestroy          func()
+	destroyFails       error
 }
 
 func TestConvertToUEFI(t *testing.T) { suite.Run(t, new(jobSuite)) }
@@ -48,11 +50,11 @@ func (s *jobSuite) SetupTest() {
 	s.env.RegisterActivity(new(activities.Controller))
 	s.env.RegisterActivity(new(agent.Engine))
 	s.env.OnUpsertTypedSearchAttributes(mock.Anything).Return(nil).Maybe()
-	s.onDestroy = func() {}
+	s.onDestroy, s.destroyFails = func() {}, nil
 	s.env.OnActivity(ctl.DestroyCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.DestroyCEInput) error {
 		s.destroyed = append(s.destroyed, in.Name)
 		s.onDestroy()
-		return nil
+		return s.destroyFails
 	}).Maybe()
 }
 
@@ -273,6 +275,33 @@ func (s *jobSuite) TestFailedCleanupIsSaid() {
 	_, err := s.run(body)
 	s.refused(err, job.CleanupFailed)
 	s.Contains(err.Error(), "may not delete")
+	s.Contains(err.Error(), "there") // what the job itself ended with
+	s.Contains(durable.FromFailure(err).Remedy, ".replaced is the output of before")
+}
+
+// A Compositing Engine that cannot be destroyed does not cost the output.
+func (s *jobSuite) TestFailedDestroyKeepsTheOutput() {
+	s.destroyFails = durable.Failure(job.Errorf(job.PlatformRefused, "", "no permission"))
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.CleanupFailed)
+	s.Contains(err.Error(), "the job succeeded, but could not remove its Compositing Engine")
+	s.True(s.finished[0].Keep)
+}
+
+// Three that came, and were gone before they could work, are not three that
+// never came.
+func (s *jobSuite) TestAllCEsLost() {
+	s.approve()
+	s.enrol()
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.CELost)
 }
 
 func (s *jobSuite) TestUnsupportedOperationsSaySo() {
@@ -284,8 +313,9 @@ func (s *jobSuite) TestUnsupportedOperationsSaySo() {
 func TestFailureKeepsCode(t *testing.T) {
 	inner := job.Errorf(job.NoBCD, "bcdboot", "no BCD")
 	for _, err := range []error{inner, job.At("win10.vhdx", inner), errors.Join(inner)} {
-		if got := durable.FromFailure(durable.Failure(err)); got.Code != job.NoBCD {
-			t.Errorf("%v came back as %q", err, got.Code)
+		got := durable.FromFailure(durable.Failure(err))
+		if got.Code != job.NoBCD || got.Remedy != "bcdboot" || strings.Contains(got.Message, "bcdboot") {
+			t.Errorf("%v came back as %#v", err, got)
 		}
 	}
 }

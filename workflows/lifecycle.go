@@ -65,6 +65,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 		j.status.Output = folder.UNC(outputFile)
 	}
 	j.status.Warnings = warnings
+	j.describe(ctx)
 	if queue := workflow.GetInfo(ctx).TaskQueueName; queue != r.ResourceLocationID {
 		return job.Errorf(job.WrongResourceLocation, fmt.Sprintf("Start it again with --task-queue %s", r.ResourceLocationID),
 			"the request is for resource location %q, but the job was started on task queue %q", r.ResourceLocationID, queue)
@@ -72,8 +73,8 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 	return workflow.UpsertTypedSearchAttributes(ctx,
 		durable.AttrOperation.ValueSet(string(j.status.Operation)),
 		durable.AttrPlatform.ValueSet(r.Platform),
-		durable.AttrImage.ValueSet(imageID),
-		durable.AttrOutput.ValueSet(outputID),
+		durable.AttrImage.ValueSet(durable.Keyword(imageID)),
+		durable.AttrOutput.ValueSet(durable.Keyword(outputID)),
 		durable.AttrPhase.ValueSet(string(j.status.Phase)))
 }
 
@@ -116,7 +117,7 @@ func (j *lifecycle) onCE(ctx workflow.Context, work func(queue string) error) er
 			return err
 		}
 		if j.ces == maxCEs {
-			if hadStarted {
+			if hadStarted || j.status.Phase != job.PhaseEnrol {
 				return job.Errorf(job.CELost, "Look at the platform's events for the CE, then start the job again", "%d Compositing Engines vanished, the last was %s", j.ces, j.status.CE)
 			}
 			return job.Errorf(job.CENeverCame, "Check that a CE on this network reaches the resource-location worker, and look at its console", "none of %d Compositing Engines reported, the last was %s", j.ces, j.status.CE)
@@ -182,12 +183,21 @@ func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx wo
 	_ = j.enter(dctx, job.PhaseTearDown)
 	destroyErr := j.destroyCE(dctx)
 	err = orCanceled(ctx, err)
-	finishErr := finish(dctx, err == nil && destroyErr == nil)
-	for _, cleanup := range []error{destroyErr, finishErr} {
-		if cleanup != nil {
-			return job.Errorf(job.CleanupFailed, fmt.Sprintf("Remove CE %s and files named like %s.%s.* by hand", j.status.CE, j.status.Output, j.key),
-				"the job could not clean up: %s", durable.FromFailure(cleanup))
+	finishErr := finish(dctx, err == nil)
+	outcome := "the job succeeded, but"
+	if err != nil {
+		outcome = fmt.Sprintf("the job ended with %q, and", durable.FromFailure(err).Error())
+	}
+	if finishErr != nil {
+		e := durable.FromFailure(finishErr)
+		remedy := e.Remedy
+		if e.Code != job.CleanupFailed {
+			remedy = fmt.Sprintf("Look for files that begin with %s.%s: remove those that end with .partial or .claim; one that ends with .replaced is the output of before, so give it its name back or remove it", j.status.Output, j.key)
 		}
+		return job.Errorf(job.CleanupFailed, remedy, "%s could not clean up on the share: %s", outcome, e.Message)
+	}
+	if destroyErr != nil {
+		return job.Errorf(job.CleanupFailed, fmt.Sprintf("Remove %s on %s by hand", j.status.CE, j.status.Platform), "%s could not remove its Compositing Engine: %s", outcome, durable.FromFailure(destroyErr).Message)
 	}
 	return err
 }
@@ -206,7 +216,8 @@ func orCanceled(ctx workflow.Context, err error) error {
 func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.Result, error) {
 	switch {
 	case err == nil:
-		j.status.State, j.status.Phase, j.status.Result = job.StateCompleted, job.PhaseDone, res
+		j.status.State, j.status.Result = job.StateCompleted, res
+		err = j.enter(ctx, job.PhaseDone)
 	case temporal.IsCanceledError(err):
 		j.status.State = job.StateCanceled
 	default:

@@ -8,7 +8,9 @@ import (
 )
 
 // How long things may take, and how often they are tried. Non-retryable
-// failures are marked as such by the activities (job.Code.Transient).
+// failures are marked as such by the activities (job.Code.Transient). Time that
+// an activity waits for a worker does not count: a job outlives the absence of
+// its workers.
 const (
 	// heartbeatTimeout is how long an activity may be silent. Activities beat
 	// twice a second; this allows for a stalled host.
@@ -23,24 +25,22 @@ const (
 // tries over a share that does not answer.
 func checking(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		Summary:                summary,
-		StartToCloseTimeout:    2 * time.Minute,
-		ScheduleToCloseTimeout: 5 * time.Minute,
-		HeartbeatTimeout:       heartbeatTimeout,
-		WaitForCancellation:    true,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
+		Summary:             summary,
+		StartToCloseTimeout: 5 * time.Minute, // much longer than a share may stall, so that its own error is heard
+		HeartbeatTimeout:    heartbeatTimeout,
+		WaitForCancellation: true,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
 	})
 }
 
 // creating is for platform calls that make a CE: minutes on a busy cluster.
 func creating(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		Summary:                summary,
-		StartToCloseTimeout:    15 * time.Minute,
-		ScheduleToCloseTimeout: time.Hour,
-		HeartbeatTimeout:       heartbeatTimeout,
-		WaitForCancellation:    true, // or tear-down would overtake a create in flight
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: 10},
+		Summary:             summary,
+		StartToCloseTimeout: 15 * time.Minute,
+		HeartbeatTimeout:    heartbeatTimeout,
+		WaitForCancellation: true, // or tear-down would overtake a create in flight
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: 10},
 	})
 }
 
@@ -58,20 +58,21 @@ func enrolling(ctx workflow.Context, queue, summary string, within time.Duration
 	})
 }
 
-// composing is for the CE's work: as long as it takes, as long as it beats.
+// composing is for the CE's work. The heartbeat tells that the CE's process
+// lives; that the work goes on is seen to by the time-outs of the share.
 func composing(ctx workflow.Context, queue, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              queue,
 		Summary:                summary,
 		ScheduleToStartTimeout: reconnectTimeout,
-		StartToCloseTimeout:    24 * time.Hour,
+		StartToCloseTimeout:    2 * time.Hour,
 		HeartbeatTimeout:       heartbeatTimeout,
 		WaitForCancellation:    true, // or tear-down would delete under a writing CE
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second, MaximumAttempts: 5},
 	})
 }
 
-// cleaning is for what must happen: retried for a day.
+// cleaning is for what must happen: retried for a day, whatever the failure.
 func cleaning(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:                summary,

@@ -22,8 +22,13 @@ func Run(ctx context.Context, c client.Client, queue string, deadline time.Time,
 		MaxConcurrentActivityExecutionSize: 1, // one job, one step at a time
 		MaxHeartbeatThrottleInterval:       durable.HeartbeatInterval,
 		WorkerStopTimeout:                  5 * time.Second,
-		OnFatalError:                       func(err error) { fatal <- err },
-		Interceptors:                       []interceptor.WorkerInterceptor{&durable.Interceptor{}},
+		OnFatalError: func(err error) {
+			select {
+			case fatal <- err:
+			default: // the first one is enough
+			}
+		},
+		Interceptors: []interceptor.WorkerInterceptor{&durable.Interceptor{}},
 	})
 	Register(w, e)
 	if err := w.Start(); err != nil {

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -29,9 +27,9 @@ const blockSize = 1 << 20
 // attempts are removed.
 func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt string, report func(job.Progress)) (Composed, error) {
 	report(job.Progress{Step: "inspect " + t.Input})
-	if err := removePartials(ctx, store, t); err != nil {
-		return Composed{}, err
-	}
+	// What cannot be removed, because a Compositing Engine that was lost still
+	// has it open on the server, is not in the way.
+	_ = removePartials(ctx, store, t)
 	im, err := openImage(ctx, store, t)
 	if err != nil {
 		return Composed{}, err
@@ -70,7 +68,14 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	} else if now == nil || *now != a.Source {
 		return Composed{}, changed(t, a.Source, im.id)
 	}
-	return Composed{Partial: out.partial, DataWriteGUID: out.guid, Result: out.result(im, plan, changes)}, nil
+	written, err := stat(ctx, store, out.partial)
+	if err != nil {
+		return Composed{}, err
+	}
+	if written == nil || written.SizeBytes != out.size {
+		return Composed{}, job.Errorf(job.VerifyFailed, "Start the job again", "%s has changed since it was verified", out.partial)
+	}
+	return Composed{Partial: out.partial, File: *written, Result: out.result(im, plan, changes)}, nil
 }
 
 func changed(t Task, was, is FileID) error {
@@ -178,21 +183,22 @@ func (o *output) result(im *image, plan *bootconv.Plan, changes *overlay.Overlay
 	return r
 }
 
-// removePartials deletes the partial files of this job.
+// removePartials deletes the partial files of this job, as far as it can.
 func removePartials(ctx context.Context, store share.Store, t Task) error {
 	files, err := store.List(ctx)
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, f := range files {
 		if !t.isPartial(f.Name) {
 			continue
 		}
-		if err := store.Remove(ctx, f.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", f.Name, err)
+		if err := ignoreNotExist(store.Remove(ctx, f.Name)); err != nil {
+			failed = err
 		}
 	}
-	return nil
+	return failed
 }
 
 // progressReader tells how much was read.

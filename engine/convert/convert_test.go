@@ -358,7 +358,7 @@ func TestDeterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if third.DataWriteGUID == first.DataWriteGUID || third.Result.DiskGUID == first.Result.DiskGUID {
+	if third.Result.DataWriteGUID == first.Result.DataWriteGUID || third.Result.DiskGUID == first.Result.DiskGUID {
 		t.Error("another job has the same GUIDs")
 	}
 }
@@ -545,7 +545,7 @@ func (f folder) wholeOrAbsent(t *testing.T, task Task, want Composed) {
 	if err != nil {
 		t.Fatalf("an incomplete output is visible: %v", err)
 	}
-	if im.Info().DataWriteGUID == want.DataWriteGUID && info.Size() != want.Result.SizeBytes {
+	if im.Info().DataWriteGUID.String() == want.Result.DataWriteGUID && info.Size() != want.Result.SizeBytes {
 		t.Fatalf("the output has %d bytes, not %d", info.Size(), want.Result.SizeBytes)
 	}
 }
@@ -663,7 +663,7 @@ func TestOneOfManyPublishes(t *testing.T) {
 		if winner < 0 {
 			t.Fatalf("nobody published: %v", results)
 		}
-		if ours, err := isOurs(t.Context(), store, tasks[winner].Output, composed[winner].DataWriteGUID); !ours || err != nil {
+		if output, err := stat(t.Context(), store, tasks[winner].Output); err != nil || output == nil || *output != composed[winner].File {
 			t.Fatalf("the output is not that of job %d, which published it: %v", winner, err)
 		}
 		// Lay it back for the next round.
@@ -678,5 +678,143 @@ func TestOneOfManyPublishes(t *testing.T) {
 	}
 	if left := f.state(t); len(left) != 1 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Two runs of one job write the same bytes. The one that comes too late must
+// not take the other one's output for its own, neither to keep nor to remove.
+func TestSecondRunLeavesTheFirstOnesOutput(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	ctx := t.Context()
+	late := task
+	late.Key = "ba9876543210"
+	a, err := Preflight(ctx, f.store, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Compose(ctx, f.store, late, a, "try", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.run(t, task); err != nil {
+		t.Fatal(err)
+	}
+	published := f.state(t)[task.Output]
+	if err := Publish(ctx, f.store, late, a, c); job.CodeOf(err) != job.OutputExists {
+		t.Errorf("published over the first run's output: %v", err)
+	}
+	for range 2 { // Finish, too, may run twice
+		if err := Finish(ctx, f.store, late, a, &c, false); err != nil {
+			t.Fatal(err)
+		}
+		if now := f.state(t); now[task.Output] != published || len(now) != 2 {
+			t.Fatalf("left %v, published was %s", now, published)
+		}
+	}
+}
+
+// swapStore puts another file under the output's name just before it is set aside.
+type swapStore struct {
+	share.Store
+	swap func()
+}
+
+func (s *swapStore) Rename(ctx context.Context, from, to string) error {
+	if s.swap != nil {
+		s.swap()
+		s.swap = nil
+	}
+	return s.Store.Rename(ctx, from, to)
+}
+
+func TestWhatIsSetAsideIsWhatPreflightSaw(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	task.Overwrite = true
+	f.write(t, task.Output, "seen by preflight")
+	ctx := t.Context()
+	a, err := Preflight(ctx, f.store, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Compose(ctx, f.store, task, a, "try", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &swapStore{Store: f.store, swap: func() { f.write(t, task.Output, "put there in the last moment") }}
+	if err := Publish(ctx, store, task, a, c); job.CodeOf(err) != job.OutputExists {
+		t.Errorf("got %v", err)
+	}
+	if err := Finish(ctx, f.store, task, a, &c, false); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(f.path, task.Output)); err != nil || string(b) != "put there in the last moment" {
+		t.Errorf("the file put there is %q, %v", b, err)
+	}
+	if left := f.state(t); len(left) != 2 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// heldStore cannot remove partial files: a Compositing Engine that was lost
+// still has them open on the server.
+type heldStore struct{ share.Store }
+
+var errHeld = errors.New("held open")
+
+func (s heldStore) Remove(ctx context.Context, name string) error {
+	if strings.HasSuffix(name, ".partial") {
+		return errHeld
+	}
+	return s.Store.Remove(ctx, name)
+}
+
+// A partial file that cannot be removed yet keeps neither the next Compositing
+// Engine from its work nor the replaced output from getting its name back.
+func TestHeldPartial(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	task.Overwrite = true
+	f.write(t, task.Output, "the old one")
+	before := f.state(t)
+	ctx := t.Context()
+	a, err := Preflight(ctx, f.store, task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, task.partialPrefix()+"lost.partial", "of the one that was lost")
+	c, err := Compose(ctx, heldStore{f.store}, task, a, "try", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Publish(ctx, f.store, task, a, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := Finish(ctx, heldStore{f.store}, task, a, &c, false); !errors.Is(err, errHeld) {
+		t.Errorf("got %v", err)
+	}
+	if now := f.state(t); now[task.Output] != before[task.Output] {
+		t.Errorf("the old output did not get its name back: %v", now)
+	}
+	if err := Finish(ctx, f.store, task, a, &c, false); err != nil { // the server has let go
+		t.Error(err)
+	}
+	f.unchanged(t, before)
+}
+
+func TestPreflightSeesClaimsAndAliases(t *testing.T) {
+	f, task := newFolder(t, winimage.Small()), newTask()
+	f.write(t, task.Output+".00000000ffff.claim", "")
+	if _, err := Preflight(t.Context(), f.store, task); job.CodeOf(err) != job.OutputInUse {
+		t.Errorf("with another job's claim: %v", err)
+	}
+	if err := os.Remove(filepath.Join(f.path, task.Output+".00000000ffff.claim")); err != nil {
+		t.Fatal(err)
+	}
+	// A second name of the image, as 8.3 names are.
+	if err := os.Link(filepath.Join(f.path, task.Input), filepath.Join(f.path, task.Output)); err != nil {
+		t.Fatal(err)
+	}
+	task.Overwrite = true
+	if _, err := Preflight(t.Context(), f.store, task); job.CodeOf(err) != job.OutputExists {
+		t.Errorf("with the image under the output's name: %v", err)
 	}
 }

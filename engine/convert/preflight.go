@@ -9,7 +9,8 @@ import (
 	"imageport/job"
 )
 
-// freeReserve is what must be free on the share beyond the estimate.
+// freeReserve is what must be free on the share beyond the estimate: headers,
+// and a block for each of the scattered changes.
 const freeReserve = 64 << 20
 
 // Preflight finds every reason to refuse the task, and changes nothing.
@@ -26,11 +27,20 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Approval, error)
 	if existing != nil && !t.Overwrite {
 		return Approval{}, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
 	}
+	if existing != nil && *existing == im.id {
+		return Approval{}, job.Errorf(job.OutputExists, "Choose another outputImageFilename, or remove the file", "%s is the image itself under another name, or a copy of it", t.Output)
+	}
+	if other, _, err := otherClaim(ctx, store, t); err != nil {
+		return Approval{}, err
+	} else if other != "" {
+		return Approval{}, claimed(t, other)
+	}
 	_, plan, err := im.plan(t)
 	if err != nil {
 		return Approval{}, err
 	}
-	need := plan.EstimatedBytes() + freeReserve
+	// Every block of the disk has an entry of 8 bytes in the allocation table.
+	need := 2*plan.ChangedBytes() + im.disk.Size()/blockSize*8 + freeReserve
 	if free, err := store.Free(ctx); err != nil {
 		return Approval{}, err
 	} else if free < need {

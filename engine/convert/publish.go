@@ -7,9 +7,6 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/google/uuid"
-
-	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
 	"imageport/job"
 )
@@ -24,14 +21,15 @@ func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Compo
 		return err
 	}
 	if partial == nil { // an earlier attempt may have renamed it
-		ours, err := isOurs(ctx, store, t.Output, c.DataWriteGUID)
-		if err != nil {
+		if output, err := stat(ctx, store, t.Output); err != nil {
 			return err
-		}
-		if !ours {
+		} else if output == nil || *output != c.File {
 			return job.Errorf(job.VerifyFailed, "Start the job again", "the composed file %s is gone", c.Partial)
 		}
 		return nil
+	}
+	if *partial != c.File {
+		return job.Errorf(job.VerifyFailed, "Start the job again", "%s has changed since it was verified", c.Partial)
 	}
 	if err := claim(ctx, store, t); err != nil {
 		return err
@@ -75,7 +73,7 @@ func claim(ctx context.Context, store share.Store, t Task) error {
 		}
 		if t.Key > key || time.Now().After(deadline) {
 			return errors.Join(
-				job.Errorf(job.OutputInUse, fmt.Sprintf("Wait for that job; if there is none, remove %s", other), "another job publishes %s right now: there is a file %s", t.Output, other),
+				claimed(t, other),
 				ignoreNotExist(store.Remove(ctx, t.claim())))
 		}
 		select {
@@ -84,6 +82,10 @@ func claim(ctx context.Context, store share.Store, t Task) error {
 		case <-time.After(claimPoll):
 		}
 	}
+}
+
+func claimed(t Task, other string) error {
+	return job.Errorf(job.OutputInUse, fmt.Sprintf("Wait for that job; if there is none, remove %s", other), "another job publishes %s right now: there is a file %s", t.Output, other)
 }
 
 // otherClaim finds the claim of another job on the same output.
@@ -110,71 +112,64 @@ func setAside(ctx context.Context, store share.Store, t Task, existing FileID) e
 	if err != nil || now == nil { // somebody removed it: all the better
 		return err
 	}
+	refusal := job.Errorf(job.OutputExists, "Look at who wrote it, then start the job again", "%s was changed while the job ran", t.Output)
 	if *now != existing {
-		return job.Errorf(job.OutputExists, "Look at who wrote it, then start the job again", "%s was changed while the job ran", t.Output)
+		return refusal
 	}
-	return store.Rename(ctx, t.Output, t.replaced())
+	if err := store.Rename(ctx, t.Output, t.replaced()); err != nil {
+		return err
+	}
+	// Another file may have taken its place in between.
+	if aside, err = stat(ctx, store, t.replaced()); err != nil || *aside == existing {
+		return err
+	}
+	return errors.Join(refusal, store.Rename(ctx, t.replaced(), t.Output))
 }
 
 // Finish ends a job on the share. With keep, what the published output
 // replaced is removed. Without, the output of this job is removed, and what it
-// replaced gets its name back. Partial files go either way. c is nil for a job
-// that composed nothing.
+// replaced gets its name back. Partial files go either way, last: one that
+// cannot be removed yet must not keep the output from being right. c is nil for
+// a job that composed nothing.
 func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Composed, keep bool) error {
-	if err := removePartials(ctx, store, t); err != nil {
+	if !keep && c != nil {
+		if err := takeBack(ctx, store, t, *c); err != nil {
+			return err
+		}
+	}
+	if err := settleReplaced(ctx, store, t, a, keep); err != nil {
 		return err
 	}
 	if err := ignoreNotExist(store.Remove(ctx, t.claim())); err != nil {
 		return err
 	}
-	aside, err := stat(ctx, store, t.replaced())
-	if err != nil {
+	return removePartials(ctx, store, t)
+}
+
+// takeBack removes the output, if it is the one that this job has published.
+func takeBack(ctx context.Context, store share.Store, t Task, c Composed) error {
+	output, err := stat(ctx, store, t.Output)
+	if err != nil || output == nil || *output != c.File {
 		return err
 	}
-	if keep {
-		if aside == nil {
-			return nil
-		}
+	return ignoreNotExist(store.Remove(ctx, t.Output))
+}
+
+// settleReplaced removes the output that was set aside, or gives it its name
+// back.
+func settleReplaced(ctx context.Context, store share.Store, t Task, a Approval, keep bool) error {
+	aside, err := stat(ctx, store, t.replaced())
+	if err != nil || aside == nil {
+		return err
+	}
+	if keep && a.Existing != nil && *aside == *a.Existing {
 		return ignoreNotExist(store.Remove(ctx, t.replaced()))
-	}
-	// The output can only be this job's if it was not there before, or was set
-	// aside: an earlier run of the job may have left the very same bytes.
-	if c != nil && (a.Existing == nil || aside != nil) {
-		ours, err := isOurs(ctx, store, t.Output, c.DataWriteGUID)
-		if err != nil {
-			return err
-		}
-		if ours {
-			if err := ignoreNotExist(store.Remove(ctx, t.Output)); err != nil {
-				return err
-			}
-		}
-	}
-	if aside == nil {
-		return nil
 	}
 	err = store.Rename(ctx, t.replaced(), t.Output)
 	if errors.Is(err, fs.ErrExist) {
-		return job.Errorf(job.CleanupFailed, "Keep the one that you want", "the replaced output is kept as %s, because somebody else made a new %s", t.replaced(), t.Output)
+		return job.Errorf(job.CleanupFailed, fmt.Sprintf("Keep the one that you want: the old one is %s", t.replaced()), "the output that the job was to replace could not get its name %s back: there is another file", t.Output)
 	}
 	return err
-}
-
-// isOurs reports whether a file is the VHDX with that DataWriteGuid.
-func isOurs(ctx context.Context, store share.Store, name string, guid uuid.UUID) (bool, error) {
-	f, err := store.Open(ctx, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	got, err := vhdx.ReadIdentity(f)
-	if errors.Is(err, vhdx.ErrNotVHDX) || errors.Is(err, vhdx.ErrCorrupt) || errors.Is(err, vhdx.ErrUnsupported) {
-		return false, nil // whatever it is, this job did not make it
-	}
-	return got == guid, err
 }
 
 func ignoreNotExist(err error) error {

@@ -47,9 +47,10 @@ type Approval struct {
 type Composed struct {
 	// Partial is the file that holds it.
 	Partial string `json:"partial"`
-	// DataWriteGUID is the identity of the output. Only this job makes it.
-	DataWriteGUID uuid.UUID  `json:"dataWriteGuid"`
-	Result        job.Result `json:"result"`
+	// File identifies it, under either name: renaming changes neither. Another
+	// run of the same job writes the same bytes, but at another time.
+	File   FileID     `json:"file"`
+	Result job.Result `json:"result"`
 }
 
 // partialPrefix begins the names of all files that the job has on the share

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
@@ -25,16 +26,27 @@ func Failure(err error) error {
 	e, ok := errors.AsType[*job.Error](err)
 	if !ok {
 		// Not one of ours: a time-out, a lost worker or a defect. Retried.
-		e = &job.Error{Code: job.Internal, Message: err.Error()}
-		return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{Details: []any{*e}})
+		return application(&job.Error{Code: job.Internal, Message: err.Error()}, false)
 	}
 	if err != error(e) { // keep the context that was wrapped around it
-		e = &job.Error{Code: e.Code, Message: err.Error()}
+		e = &job.Error{Code: e.Code, Message: strings.ReplaceAll(err.Error(), e.Error(), e.Message), Remedy: e.Remedy}
 	}
-	return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{
-		NonRetryable: !e.Code.Transient(),
-		Details:      []any{*e},
-	})
+	return application(e, !e.Code.Transient())
+}
+
+// Retried is Failure for activities that have to succeed in the end: whatever
+// the code, another attempt is made. Somebody may have to do something first,
+// such as put a password right, but need not start anything again.
+func Retried(err error) error {
+	failure := Failure(err)
+	if app, ok := failure.(*temporal.ApplicationError); ok && app.NonRetryable() {
+		return application(FromFailure(failure), false)
+	}
+	return failure
+}
+
+func application(e *job.Error, nonRetryable bool) error {
+	return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{NonRetryable: nonRetryable, Details: []any{*e}})
 }
 
 // FromFailure gives the job.Error that a failure of a workflow or activity

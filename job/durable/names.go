@@ -32,3 +32,16 @@ func JobKey(originalRunID string) string {
 	sum := sha256.Sum256([]byte(originalRunID))
 	return hex.EncodeToString(sum[:6])
 }
+
+// Keyword gives the value under which an id is kept as a search attribute:
+// itself, or where it is longer than the 255 characters that SQL visibility
+// has for one, its beginning and a hash.
+func Keyword(id string) string {
+	const limit = 255
+	if len(id) <= limit {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	hash := "~" + hex.EncodeToString(sum[:8])
+	return id[:limit-len(hash)] + hash
+}

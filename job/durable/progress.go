@@ -62,9 +62,11 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 			}
 		}
 	}()
+	defer func() { // also when the activity panics
+		close(stop)
+		<-stopped
+	}()
 	result, err := in.Next.ExecuteActivity(context.WithValue(ctx, progressKey{}, latest), input)
-	close(stop)
-	<-stopped
 	if err != nil && ctx.Err() != nil {
 		// Whatever broke, it broke because the activity was told to stop.
 		return nil, ctx.Err()

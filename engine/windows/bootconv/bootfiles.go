@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"imageport/engine/disk/fat32"
+	"imageport/engine/windows/ntfs"
+	"imageport/job"
 )
 
 // BootFile is a file of the EFI system partition.
@@ -40,13 +41,14 @@ const (
 // listBootFiles lists what Windows itself would copy to an ESP.
 func (im *Image) listBootFiles() ([]bootFile, error) {
 	var files []bootFile
+	left := maxBootEntries
 	for _, tree := range []struct{ source, target string }{
 		{pathBootEFI, espMicrosoft},
 		{`\Windows\Boot\Fonts`, espMicrosoft + "/Fonts"},
 		{`\Windows\Boot\Resources`, espMicrosoft + "/Resources"},
 	} {
-		found, err := im.listTree(tree.source, tree.target)
-		if errors.Is(err, fs.ErrNotExist) && tree.source != pathBootEFI {
+		found, err := im.listTree(tree.source, tree.target, &left)
+		if errors.Is(err, ntfs.ErrNotFound) && tree.source != pathBootEFI {
 			continue // fonts and resources make the boot menu pretty, no more
 		}
 		if err != nil {
@@ -64,17 +66,25 @@ func (im *Image) listBootFiles() ([]bootFile, error) {
 	return files, nil
 }
 
-// listTree lists the files below a folder of C:.
-func (im *Image) listTree(source, target string) ([]bootFile, error) {
+// maxBootEntries is how many files and folders there may be below \Windows\Boot:
+// many times what Windows has, and few enough that a volume made to be walked
+// for ever is not.
+const maxBootEntries = 4096
+
+// listTree lists the files below a folder of C:, taking each entry from left.
+func (im *Image) listTree(source, target string, left *int) ([]bootFile, error) {
 	entries, err := im.windows.ntfs.ReadDir(source)
 	if err != nil {
 		return nil, volumeError(im.windows, err)
 	}
 	var files []bootFile
 	for _, e := range entries {
+		if *left--; *left < 0 {
+			return nil, job.Errorf(job.BootFilesTooBig, "Remove what does not belong below \\Windows\\Boot", "there are more than %d files and folders below \\Windows\\Boot", maxBootEntries)
+		}
 		from, to := source+`\`+e.Name, path.Join(target, e.Name)
 		if e.IsDir {
-			below, err := im.listTree(from, to)
+			below, err := im.listTree(from, to, left)
 			if err != nil {
 				return nil, err
 			}

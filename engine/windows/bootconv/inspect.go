@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,7 +197,7 @@ func (im *Image) checkLayout() error {
 		case v.Type != typeNTFS && v.Type != typeRecovery:
 			return job.Errorf(job.UnknownPartitionType, "Remove the partition, or wait for a release that has a type map", "%s has the type %#02x, for which no GPT type is known", v, v.Type)
 		default:
-			return job.Errorf(job.UnsupportedLayout, "Only System Reserved, C: and Recovery are supported yet", "%s is neither the system partition, nor C:, nor a recovery partition", v)
+			return job.Errorf(job.UnsupportedLayout, "Only System Reserved, C: and Recovery are supported yet", "%s, of type %#02x, has no place in that layout", v, v.Type)
 		}
 	}
 	switch {
@@ -240,18 +239,11 @@ func (im *Image) checkVolumes() error {
 // readStore reads the BCD of the BIOS boot manager.
 func (im *Image) readStore() error {
 	store, err := readFile(im.system.ntfs, pathBCD)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ntfs.ErrNotFound) {
 		return job.Errorf(job.NoBCD, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version", "the system partition, %s, has no %s", im.system, pathBCD)
 	}
 	if err != nil {
 		return volumeError(im.system, err)
-	}
-	h, err := hive.Parse(store)
-	switch {
-	case err != nil:
-		return job.Errorf(job.BCDCorrupt, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version", "%s on %s: %w", pathBCD, im.system, err)
-	case h.Dirty():
-		return job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s on %s holds changes that are only in its log", pathBCD, im.system)
 	}
 	im.store = store
 	summary, err := bcd.Inspect(store)
@@ -274,7 +266,7 @@ func (im *Image) readHives() error {
 		return err
 	}
 	if im.systemHive = system.Bytes(); system.Dirty() {
-		return job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s holds changes that are only in its log", pathSystem)
+		return hiveError(pathSystem, hive.ErrDirty)
 	}
 	if im.systemFile, err = im.windows.ntfs.Open(pathSystem); err != nil {
 		return volumeError(im.windows, err)
@@ -317,8 +309,10 @@ func (im *Image) readHive(path string) (*hive.Hive, error) {
 // checkBootFiles lists the boot files, and makes sure that they and the kernel
 // are for x64 and can be read.
 func (im *Image) checkBootFiles() error {
+	// Only the boot manager is copied, and has to be readable. The others stay
+	// where Windows reads them, compressed or not.
 	for _, path := range []string{pathBootMgr, pathWinload, pathKernel} {
-		if err := im.checkMachine(path); err != nil {
+		if err := im.checkMachine(path, path == pathBootMgr); err != nil {
 			return err
 		}
 	}
@@ -328,16 +322,19 @@ func (im *Image) checkBootFiles() error {
 }
 
 // checkMachine refuses an executable that is not for x64.
-func (im *Image) checkMachine(path string) error {
+func (im *Image) checkMachine(path string, copied bool) error {
 	f, err := im.windows.ntfs.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ntfs.ErrNotFound) {
 		return job.Errorf(job.MissingBootFile, "Repair Windows (DISM /RestoreHealth) in a maintenance version", "%s has no %s", im.windows, path)
 	}
 	if err != nil {
 		return volumeError(im.windows, err)
 	}
 	if f.WOF() || f.Encrypted() {
-		return compressed(path)
+		if copied || f.Encrypted() {
+			return compressed(path)
+		}
+		return nil
 	}
 	const amd64 = 0x8664
 	header := make([]byte, 4096)
@@ -369,7 +366,7 @@ func peMachine(b []byte) (uint16, bool) {
 
 func exists(v *ntfs.Volume, path string) (bool, error) {
 	_, err := v.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ntfs.ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
@@ -401,13 +398,16 @@ func volumeError(v *volume, err error) error {
 	if errors.Is(err, ntfs.ErrCorrupt) || errors.Is(err, ntfs.ErrNotNTFS) || errors.Is(err, ntfs.ErrUnsupported) {
 		return job.Errorf(job.NTFSCorrupt, "Run chkdsk /f on it in a maintenance version", "the NTFS on %s: %w", v, err)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, ntfs.ErrNotFound) {
 		return job.Errorf(job.MissingBootFile, "Check that this is the vDisk of a complete Windows", "%s: %w", v, err)
 	}
 	return fmt.Errorf("%s: %w", v, err)
 }
 
 func hiveError(path string, err error) error {
+	if errors.Is(err, hive.ErrDirty) {
+		return job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s holds changes that are only in its log: %w", path, err)
+	}
 	return job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: %w", path, err)
 }
 
@@ -420,7 +420,7 @@ func storeError(v *volume, err error) error {
 	case errors.Is(err, hive.ErrDirty):
 		code, remedy = job.HiveDirty, "Boot it once in a maintenance version and shut it down"
 	case errors.Is(err, bcd.ErrFileOnESP): // System Reserved cannot be given away
-		code, remedy = job.NoSpaceForESP, fmt.Sprintf("Leave %d MiB of the disk unallocated, for example by shrinking C: in a maintenance version", espNew/mib)
+		code, remedy = job.NoSpaceForESP, roomForESP
 	case errors.Is(err, bcd.ErrDefaultOnOtherDisk):
 		code, remedy = job.DefaultOnOtherDisk, "Set the default to the Windows on this disk with bcdedit /default"
 	}

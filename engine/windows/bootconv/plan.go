@@ -1,10 +1,12 @@
 package bootconv
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -117,60 +119,93 @@ func (im *Image) Plan(seed uuid.UUID) (*Plan, error) {
 	if err := im.planRegistry(p); err != nil {
 		return nil, err
 	}
-	if err := im.planBootFiles(p); err != nil {
-		return nil, err
-	}
+	im.planBootFiles(p)
 	p.Warnings = append(p.Warnings,
 		"the targets' firmware must be UEFI from now on",
 		"ReAgent.xml was left as it is: run reagentc /enable in a maintenance version to use Windows RE")
 	return p, nil
 }
 
-// placeESP chooses a gap, or else the System Reserved partition.
+// placeESP chooses the largest gap, or else the System Reserved partition:
+// whichever is large enough for the boot files.
 func (im *Image) placeESP(p *Plan, derive func(string) uuid.UUID) error {
 	p.ESP.ID = derive("esp")
 	p.ESP.VolumeID = binary.LittleEndian.Uint32(p.ESP.ID[:4])
 	sector := uint64(im.disk.SectorSize())
-	align := espAlign / sector
-	up := func(lba uint64) uint64 { return (lba + align - 1) / align * align }
-
-	var best uint64 // the largest gap so far
-	free := up(p.After.FirstUsable())
-	ends := firstLBAs(im.byStart())
-	ends = append(ends, p.After.LastUsable()+1)
-	for i, end := range ends {
-		if end = end / align * align; end > free && end-free > best {
-			best, p.ESP.FirstLBA = end-free, free
+	gap := im.largestGap(p)
+	system := im.system.Sectors * sector
+	gapOffer := ESP{Placement: PlaceGap, FirstLBA: gap.first, Sectors: min(gap.sectors, espNew/sector)}
+	reuseOffer := ESP{Placement: PlaceReuse, FirstLBA: im.system.FirstLBA, Sectors: im.system.Sectors}
+	var tooSmall error // the boot files do not fit
+	for _, offer := range []struct {
+		esp      ESP
+		possible bool
+	}{
+		{gapOffer, gap.sectors*sector >= espMin},
+		{reuseOffer, !im.system.hasWinRE && system >= espMin && system <= espMax},
+	} {
+		if !offer.possible {
+			continue
 		}
-		if i < len(im.volumes) {
-			v := im.byStart()[i]
-			free = up(v.FirstLBA + v.Sectors)
+		p.ESP.Placement, p.ESP.FirstLBA, p.ESP.Sectors = offer.esp.Placement, offer.esp.FirstLBA, offer.esp.Sectors
+		if tooSmall = im.fitsESP(p); tooSmall == nil {
+			return nil
 		}
 	}
-	if best*sector >= espMin {
-		p.ESP.Placement, p.ESP.Sectors = PlaceGap, min(best, espNew/sector)
-		return nil
+	if tooSmall != nil {
+		return tooSmall
 	}
-	size := im.system.Sectors * sector
-	if im.system.hasWinRE || size < espMin || size > espMax {
-		why := fmt.Sprintf("has %d MiB", size/mib)
-		if im.system.hasWinRE {
-			why = "holds Windows RE"
-		}
-		return job.Errorf(job.NoSpaceForESP, fmt.Sprintf("Leave %d MiB of the disk unallocated, for example by shrinking C: in a maintenance version", espNew/mib),
-			"there is no room for an EFI system partition: the largest gap has %d MiB, at least %d are needed; System Reserved (%s) %s, and can be reused from %d to %d MiB and without Windows RE on it",
-			best*sector/mib, espMin/mib, im.system, why, espMin/mib, espMax/mib)
+	why := fmt.Sprintf("has %d MiB", system/mib)
+	if im.system.hasWinRE {
+		why = "holds Windows RE"
 	}
-	p.ESP.Placement, p.ESP.FirstLBA, p.ESP.Sectors = PlaceReuse, im.system.FirstLBA, im.system.Sectors
-	return nil
+	return job.Errorf(job.NoSpaceForESP, roomForESP,
+		"there is no room for an EFI system partition: the largest gap has %d MiB, at least %d are needed; System Reserved (%s) %s, and can be reused from %d to %d MiB and without Windows RE on it",
+		gap.sectors*sector/mib, espMin/mib, im.system, why, espMin/mib, espMax/mib)
 }
 
-func firstLBAs(volumes []*volume) []uint64 {
-	var lbas []uint64
-	for _, v := range volumes {
-		lbas = append(lbas, v.FirstLBA)
+// roomForESP is the remedy where an ESP finds no place.
+var roomForESP = fmt.Sprintf("Leave %d MiB of the disk unallocated, for example by shrinking C: in a maintenance version", espNew/mib)
+
+// gap is unallocated space.
+type gap struct{ first, sectors uint64 }
+
+// largestGap finds the largest unallocated space, in whole MiB.
+func (im *Image) largestGap(p *Plan) gap {
+	align := uint64(espAlign / im.disk.SectorSize())
+	up := func(lba uint64) uint64 { return (lba + align - 1) / align * align }
+	var largest gap
+	consider := func(first, end uint64) {
+		if first, end = up(first), end/align*align; end > first && end-first > largest.sectors {
+			largest = gap{first, end - first}
+		}
 	}
-	return lbas
+	free := p.After.FirstUsable()
+	for _, v := range im.byStart() {
+		consider(free, v.FirstLBA)
+		free = v.FirstLBA + v.Sectors
+	}
+	consider(free, p.After.LastUsable()+1)
+	return largest
+}
+
+// fitsESP makes sure that the boot files fit into the ESP as it is placed. The
+// converted boot store is not known yet; it has about the size of the old one.
+func (im *Image) fitsESP(p *Plan) error {
+	files := append(slices.Clone(im.boot), bootFile{BootFile: BootFile{Target: espStore, Size: int64(len(im.store)) + 64<<10}})
+	opt := p.fatOptions()
+	needed, err := fat32.Needed(opt, fatFiles(files))
+	if err == nil && needed <= opt.SizeBytes {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fat32.ErrNoSpace) && !errors.Is(err, fat32.ErrFileSize) {
+		return job.Errorf(job.UnsupportedLayout, "Look at the files below \\Windows\\Boot in a maintenance version", "the boot files cannot be put on an EFI system partition: %w", err)
+	}
+	total := int64(0)
+	for _, f := range files {
+		total += f.Size
+	}
+	return job.Errorf(job.BootFilesTooBig, "Leave more of the disk unallocated, or remove what does not belong below \\Windows\\Boot", "the boot files, %d MiB, do not fit into an EFI system partition of %d MiB", total/mib, opt.SizeBytes/mib)
 }
 
 // planTable gives every partition its GPT entry. Entries keep their numbers,
@@ -232,10 +267,10 @@ func (im *Image) checkRoom(p *Plan) error {
 // planStore converts the boot configuration.
 func (im *Image) planStore(p *Plan) error {
 	partitions := make(map[uint64]uuid.UUID)
-	for i, v := range im.volumes {
+	for _, v := range im.volumes {
 		for _, e := range p.After.Entries {
 			if e.FirstLBA == v.FirstLBA {
-				partitions[uint64(im.volumes[i].offset(im.disk.SectorSize()))] = e.ID
+				partitions[uint64(v.offset(im.disk.SectorSize()))] = e.ID
 			}
 		}
 	}
@@ -262,7 +297,7 @@ func (im *Image) planStore(p *Plan) error {
 // volume names follow their partitions. Values of other disks stay.
 func (im *Image) planRegistry(p *Plan) error {
 	const keyName = "MountedDevices"
-	h, err := hive.Parse(slices.Clone(im.systemHive))
+	h, err := hive.Parse(im.systemHive)
 	if err != nil {
 		return hiveError(pathSystem, err)
 	}
@@ -270,27 +305,34 @@ func (im *Image) planRegistry(p *Plan) error {
 	if err != nil {
 		return hiveError(pathSystem, err)
 	}
+	var set []hive.Value
 	for _, v := range key.Values {
 		if len(v.Data) != 12 || binary.LittleEndian.Uint32(v.Data) != im.mbr.Signature {
 			continue
 		}
 		edit := RegistryEdit{Key: keyName, Value: v.Name, Before: hex.EncodeToString(v.Data)}
 		id, known := p.entryAt(binary.LittleEndian.Uint64(v.Data[4:]))
-		switch {
-		case !known || id == p.ESP.ID:
+		if !known || id == p.ESP.ID {
 			// The partition is gone, or is the ESP now, which has no letter.
-			err = h.DeleteValue([]string{keyName}, v.Name)
-		default:
-			data := append([]byte("DMIO:ID:"), onDisk(id)...)
-			edit.After = hex.EncodeToString(data)
-			err = h.SetValue([]string{keyName}, hive.Value{Name: v.Name, Type: v.Type, Data: data})
-		}
-		if err != nil {
-			return job.Errorf(job.HiveNoSpace, "Boot it once in a maintenance version and shut it down", "%s: %s value %q: %w", pathSystem, keyName, v.Name, err)
+			// Deleted before anything is set: it frees cells.
+			if err := h.DeleteValue([]string{keyName}, v.Name); err != nil {
+				return hiveError(pathSystem, err)
+			}
+		} else {
+			v.Data = append([]byte("DMIO:ID:"), onDisk(id)...)
+			edit.After = hex.EncodeToString(v.Data)
+			set = append(set, v)
 		}
 		p.Registry = append(p.Registry, edit)
 	}
-	h.Commit(p.modify)
+	for _, v := range set {
+		if err := h.SetValue([]string{keyName}, v); err != nil {
+			return job.Errorf(job.HiveNoSpace, "Boot it once in a maintenance version and shut it down", "%s: %s value %q: %w", pathSystem, keyName, v.Name, err)
+		}
+	}
+	if len(p.Registry) > 0 {
+		h.Commit(p.modify)
+	}
 	p.system = h.Bytes()
 	return im.planPages(p)
 }
@@ -324,37 +366,47 @@ type pageEdit struct {
 func (im *Image) planPages(p *Plan) error {
 	const page = 4096
 	before := im.systemHive
+	uneditable := func(format string, args ...any) error {
+		return job.Errorf(job.FileNotEditableInPlace, "Check that it is not compressed (compact /u), and boot it once in a maintenance version", "%s cannot be edited in place: %w", pathSystem, fmt.Errorf(format, args...))
+	}
 	extents, err := im.systemFile.Extents()
 	if err != nil {
-		return job.Errorf(job.FileNotEditableInPlace, "Run compact /u on it in a maintenance version", "%s cannot be edited in place: %w", pathSystem, err)
+		return uneditable("%w", err)
 	}
 	base := im.windows.offset(im.disk.SectorSize())
+	edited := 0
 	for _, e := range extents {
 		for off := e.FileOffset; off < e.FileOffset+e.Length && off < int64(len(before)); {
 			end := min((off/page+1)*page, e.FileOffset+e.Length, int64(len(before)))
-			if string(before[off:end]) != string(p.system[off:end]) {
+			if !bytes.Equal(before[off:end], p.system[off:end]) {
 				p.edits = append(p.edits, pageEdit{base + e.VolumeOffset + off - e.FileOffset, p.system[off:end]})
+				edited += differing(before[off:end], p.system[off:end])
 			}
 			off = end
 		}
 	}
+	if all := differing(before, p.system); edited != all {
+		return uneditable("%d of %d changed bytes lie where the file has no clusters of its own", all-edited, all)
+	}
 	return nil
 }
 
-// planBootFiles lists what the ESP gets, and makes sure that it fits.
-func (im *Image) planBootFiles(p *Plan) error {
-	files := im.espFiles(p)
-	for _, f := range files {
+// differing counts the bytes in which two slices of one length differ.
+func differing(a, b []byte) int {
+	n := 0
+	for i := range a {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// planBootFiles lists what the ESP gets.
+func (im *Image) planBootFiles(p *Plan) {
+	for _, f := range im.espFiles(p) {
 		p.BootFiles = append(p.BootFiles, f.BootFile)
 	}
-	needed, err := fat32.Needed(p.fatOptions(), fatFiles(files))
-	if err != nil {
-		return job.Errorf(job.NoSpaceForESP, "", "the EFI system partition of %d MiB cannot be formatted: %w", p.ESP.Sectors*uint64(p.After.SectorSize)/mib, err)
-	}
-	if size := int64(p.ESP.Sectors) * int64(p.After.SectorSize); needed > size {
-		return job.Errorf(job.BootFilesTooBig, fmt.Sprintf("Leave %d MiB of the disk unallocated", espNew/mib), "the boot files need %d bytes, the EFI system partition has %d", needed, size)
-	}
-	return nil
 }
 
 // fatOptions says how the ESP is formatted.
@@ -369,11 +421,14 @@ func (p *Plan) fatOptions() fat32.Options {
 	}
 }
 
-// EstimatedBytes is an upper bound of what the plan changes on the disk.
-func (p *Plan) EstimatedBytes() int64 {
-	total := int64(p.ESP.Sectors) * 16 / 1024 // both FATs
+// ChangedBytes is what the plan changes on the disk, apart from the few pages
+// of partition tables: the files of the ESP with their clusters, the FATs (at
+// most 4 bytes for every 512) and the pages of SYSTEM.
+func (p *Plan) ChangedBytes() int64 {
+	const page = 4096
+	total := int64(p.ESP.Sectors) * int64(p.After.SectorSize) / 512 * 4 * 2
 	for _, f := range p.BootFiles {
-		total += (f.Size + 4095) / 4096 * 4096
+		total += (f.Size + page - 1) / page * page
 	}
-	return total + int64(len(p.edits))*4096 + 4*mib
+	return total + int64(len(p.edits))*page
 }

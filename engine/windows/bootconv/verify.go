@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -120,7 +121,9 @@ func (p *Plan) verifyStore(volume *fat32.FS) error {
 			return fmt.Errorf("%s still names a partition of the MBR: %v", espStore, use)
 		}
 	}
-	if !summary.IsUEFI || summary.DefaultDevice.Disk != p.After.DiskGUID || summary.DefaultDevice.Partition != p.osID {
+	// A default that locates its Windows by its files names no partition.
+	named := summary.DefaultKind != bcd.KindLocate
+	if !summary.IsUEFI || named && (summary.DefaultDevice.Disk != p.After.DiskGUID || summary.DefaultDevice.Partition != p.osID) {
 		return fmt.Errorf("the default entry of %s starts %s on %v, not from partition %s", espStore, summary.DefaultPath, summary.DefaultDevice, p.osID)
 	}
 	if !strings.HasSuffix(strings.ToLower(summary.DefaultPath), `\winload.efi`) {
@@ -160,7 +163,7 @@ func (im *Image) verifyWindows(_ context.Context, p *Plan, d disk.Disk) error {
 		}
 		found = found || bytes.Equal(v.Data, letter)
 	}
-	if planned := slices.ContainsFunc(p.Registry, func(e RegistryEdit) bool { return e.After != "" }); planned && !found {
+	if planned := slices.ContainsFunc(p.Registry, func(e RegistryEdit) bool { return e.After == hex.EncodeToString(letter) }); planned && !found {
 		return fmt.Errorf("no MountedDevices value names partition %s", p.osID)
 	}
 	return nil

@@ -115,9 +115,10 @@ type Extent struct {
 }
 
 // Extents tells where on the volume the data lies, in the order of the file
-// and without gaps from its first byte to its last. Writing there changes the
-// file's data and nothing else. Where that does not hold it fails with
-// ErrNotEditable.
+// and without gaps from its first byte to its last, or to the last one that
+// was ever written: what follows reads as zeros, whatever is in its clusters.
+// Writing there changes the file's data and nothing else. Where that does not
+// hold it fails with ErrNotEditable.
 func (f *File) Extents() ([]Extent, error) {
 	s := f.stream
 	reason := f.foreign()
@@ -129,8 +130,6 @@ func (f *File) Extents() ([]Extent, error) {
 		reason = "compressed"
 	case f.Sparse():
 		reason = "sparse"
-	case s.initialized < s.size:
-		reason = fmt.Sprintf("initialised only up to byte %d of %d", s.initialized, s.size)
 	}
 	if reason != "" {
 		return nil, fmt.Errorf("%s: %w: it is %s", f.path, ErrNotEditable, reason)
@@ -139,10 +138,10 @@ func (f *File) Extents() ([]Extent, error) {
 	size := s.vol.clusterSize
 	for _, r := range s.runs {
 		e := Extent{r.vcn * size, r.lcn * size, r.length * size}
-		if e.FileOffset >= s.size {
-			break // clusters allocated in advance
+		if e.FileOffset >= s.initialized {
+			break // clusters allocated in advance, or not written yet
 		}
-		e.Length = min(e.Length, s.size-e.FileOffset)
+		e.Length = min(e.Length, s.initialized-e.FileOffset)
 		extents = append(extents, e)
 	}
 	byPlace := slices.Clone(extents)

@@ -154,7 +154,11 @@ func (v *Volume) child(d *directory, e indexEntry) (*record, error) {
 	if !rec.isDir() {
 		return rec, nil
 	}
-	for _, l := range rec.parts(typeFileName, "") {
+	names := rec.parts(typeFileName, "")
+	if len(names) == 0 {
+		return nil, corruptf("MFT record %d: a directory without a $FILE_NAME", rec.number)
+	}
+	for _, l := range names {
 		a, err := v.resolve(rec, l)
 		if err != nil {
 			return nil, err
