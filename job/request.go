@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,6 +103,10 @@ func Parse[R any, P interface {
 	validate(*problems)
 }](body []byte) (R, []string, error) {
 	var req R
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // as editors on Windows write it
+	if bytes.HasPrefix(body, []byte{0xff, 0xfe}) || bytes.HasPrefix(body, []byte{0xfe, 0xff}) {
+		return req, nil, Errorf(BadRequest, "Save it as UTF-8, for example with Out-File -Encoding utf8", "the request is encoded as UTF-16")
+	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return req, nil, Errorf(BadRequest, "Pass the JSON body of the specification, for example with --input-file body.json", "the request is empty")
 	}
@@ -132,9 +137,26 @@ func describeJSON(body []byte, err error) string {
 		return fmt.Sprintf("%s: %s", position(e.Offset-1), e)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("%s: %s is a JSON %s, not a %s", position(e.Offset), e.Field, e.Value, e.Type.Kind())
+		if e.Field == "" {
+			return fmt.Sprintf("it is a JSON %s, not an object", e.Value)
+		}
+		_, field, _ := strings.Cut("."+e.Field, ".Request.")
+		return fmt.Sprintf("%s: %s is a JSON %s, not a %s", position(e.Offset), cmp.Or(field, e.Field), e.Value, kind(e.Type))
 	}
 	return err.Error()
+}
+
+// kind names a Go type as people who write JSON would.
+func kind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct:
+		return "object"
+	case reflect.Int, reflect.Int64:
+		return "whole number"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return t.Kind().String()
 }
 
 // unknownKeys lists the keys of a decoded JSON value that type t has no field

@@ -87,6 +87,7 @@ func TestParseIsLenient(t *testing.T) {
 		{"size a number", upgrade(`"outputSizeMb":71680,`), 71680, nil},
 		{"size an empty string", upgrade(`"outputSizeMb":"",`), 0, nil},
 		{"other case", strings.NewReplacer("platform", "PLATFORM", "sharePath", "SharePath", "inputImageFilename", "InputImageFileName").Replace(upgrade("")), 0, nil},
+		{"byte order mark", "\ufeff" + upgrade(""), 0, nil},
 		{"unknown keys", strings.Replace(upgrade(`"color":1,`), `"host"`, `"colour":{"a":1},"host"`, 1), 0,
 			[]string{`unknown key "color" was ignored`, `unknown key "inputStorageLocation.colour" was ignored`}},
 		{"another platform's key", upgrade(`"vCenterHost":"v","subscriptionId":"s",`), 0, nil},
@@ -107,7 +108,9 @@ func TestParseRefuses(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"no body", local, "", "empty"},
 		{"broken JSON", `"platform":`, `"platform"`, "line 1, column 12"},
-		{"no object", local, `["platform"]`, "array"},
+		{"no object", local, `["platform"]`, "it is a JSON array, not an object"},
+		{"UTF-16", local, "\xff\xfe{\x00", "UTF-16"},
+		{"port in host", `"host":"h"`, `"host":"h:1445"`, "a port goes into port"},
 		{"null", local, `null`, "not a JSON object"},
 		{"wrong type", `"lab"`, `7`, "resourceLocationId is a JSON number, not a string"},
 		{"size out of bounds", `"lab"`, `"lab","outputSizeMb":"12 GB"`, "not a size in MB"},

@@ -3,6 +3,7 @@ package job
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -37,7 +38,7 @@ type Folder struct {
 
 // Folder resolves either form of the location.
 func (s StorageLocation) Folder() (Folder, error) {
-	f := Folder{Host: s.Host, Port: cmp.Or(s.Port, DefaultSMBPort)}
+	f := Folder{Host: strings.TrimSuffix(strings.TrimPrefix(s.Host, "["), "]"), Port: cmp.Or(s.Port, DefaultSMBPort)}
 	path := s.SharePath
 	if s.Location != "" {
 		if s.Host != "" || s.SharePath != "" {
@@ -63,8 +64,8 @@ func (s StorageLocation) Folder() (Folder, error) {
 	switch {
 	case f.Host == "":
 		return Folder{}, fmt.Errorf("host is missing")
-	case strings.ContainsAny(f.Host, `/\@ `):
-		return Folder{}, fmt.Errorf("host %q is not the name or address of a server", f.Host)
+	case strings.ContainsAny(f.Host, `/\@ `), strings.Contains(f.Host, ":") && net.ParseIP(f.Host) == nil:
+		return Folder{}, fmt.Errorf("host %q is not the name or address of a server (a port goes into port)", f.Host)
 	case len(parts) == 0:
 		return Folder{}, fmt.Errorf("sharePath is missing: it names the share, and a folder on it if any")
 	case f.Port < 1 || f.Port > 65535:

@@ -117,7 +117,11 @@ func (v *view) warn(s *job.Status, d *description) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("no worker of resource location %q answers: %s", queue, v.failed))
 	}
 	if d.GetWorkflowExtendedInfo().GetCancelRequested() {
-		s.Warnings = append(s.Warnings, "cancellation was requested: the job is cleaning up")
+		if v.failed != nil {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("cancellation was requested; it takes effect when a worker of resource location %q runs. If there is none of that name, end the job with temporal workflow terminate", queue))
+		} else {
+			s.Warnings = append(s.Warnings, "cancellation was requested: the job is cleaning up")
+		}
 	}
 	if attempt := d.GetPendingWorkflowTask().GetAttempt(); attempt > 1 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the worker of resource location %q cannot carry the job on (attempt %d): look at its log", queue, attempt))

@@ -24,7 +24,9 @@ var (
 type lifecycle struct {
 	status job.Status
 	key    string // durable.JobKey
-	ces    int    // Compositing Engines used so far
+	// stoppedIn is the phase from which tear-down began.
+	stoppedIn job.Phase
+	ces       int // Compositing Engines used so far
 }
 
 // begin sets up the status and its query. It does not block: a query may come
@@ -86,23 +88,42 @@ func (j *lifecycle) enter(ctx workflow.Context, phase job.Phase) error {
 	return workflow.UpsertTypedSearchAttributes(ctx, durable.AttrPhase.ValueSet(string(phase)))
 }
 
-// describe writes the status for the Web UI, as Markdown.
+// describe writes the status for the Web UI, as Markdown: what matters most
+// first.
 func (j *lifecycle) describe(ctx workflow.Context) {
 	s := &j.status
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** of `%s`\n\n- phase: **%s**\n", s.Operation, s.Image, s.Phase)
-	if s.Output != "" {
-		fmt.Fprintf(&b, "- output: `%s`\n", s.Output)
+	if s.State == job.StateRunning {
+		fmt.Fprintf(&b, "%s %s: **%s**\n", s.Operation, s.State, s.Phase)
+	} else {
+		fmt.Fprintf(&b, "%s **%s** in phase %s\n", s.Operation, s.State, s.Phase)
 	}
-	if s.CE != "" {
-		fmt.Fprintf(&b, "- Compositing Engine: `%s` on %s\n", s.CE, s.Platform)
+	if e := s.Error; e != nil {
+		fmt.Fprintf(&b, "\n**%s**: %s\n", e.Code, e.Message)
+		if e.Remedy != "" {
+			fmt.Fprintf(&b, "\n**What to do**: %s\n", e.Remedy)
+		}
+	}
+	line := func(what, value string) {
+		if value != "" { // two backticks: names may hold one
+			fmt.Fprintf(&b, "- %s: `` %s ``\n", what, value)
+		}
+	}
+	b.WriteString("\n")
+	line("image", s.Image)
+	line("output", s.Output)
+	if r := s.Result; r != nil {
+		line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
+		line("sha256", r.SHA256)
+	}
+	if s.CE != "" && s.State == job.StateRunning {
+		line("Compositing Engine on "+s.Platform, s.CE)
 	}
 	for _, w := range s.Warnings {
 		fmt.Fprintf(&b, "- warning: %s\n", w)
 	}
-	if s.Error != nil {
-		fmt.Fprintf(&b, "- **%s**: %s\n", s.Error.Code, s.Error)
-	}
+	// The Web UI shows a frame that is a little too low: the last line is lost.
+	b.WriteString("\n\u00a0\n")
 	workflow.SetCurrentDetails(ctx, b.String())
 }
 
@@ -180,6 +201,10 @@ func (j *lifecycle) destroyCE(ctx workflow.Context) error {
 func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx workflow.Context, keep bool) error) error {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+	if err != nil && ctx.Err() == nil {
+		j.status.Error = durable.FromFailure(err) // to be seen while it is cleaned up
+	}
+	j.stoppedIn = j.status.Phase
 	_ = j.enter(dctx, job.PhaseTearDown)
 	destroyErr := j.destroyCE(dctx)
 	err = orCanceled(ctx, err)
@@ -211,6 +236,14 @@ func orCanceled(ctx workflow.Context, err error) error {
 	return err
 }
 
+// endIn leaves the phase of a job that did not complete at the one where it
+// stopped.
+func (j *lifecycle) endIn(ctx workflow.Context) {
+	if j.stoppedIn != "" {
+		_ = j.enter(ctx, j.stoppedIn)
+	}
+}
+
 // end gives the workflow's outcome its final form, in the status and as the
 // error that Temporal records.
 func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.Result, error) {
@@ -219,10 +252,12 @@ func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.
 		j.status.State, j.status.Result = job.StateCompleted, res
 		err = j.enter(ctx, job.PhaseDone)
 	case temporal.IsCanceledError(err):
-		j.status.State = job.StateCanceled
+		j.status.State, j.status.Error = job.StateCanceled, nil
+		j.endIn(ctx)
 	default:
 		j.status.State, j.status.Error = job.StateFailed, durable.FromFailure(err)
 		err = durable.Failure(j.status.Error)
+		j.endIn(ctx)
 	}
 	j.describe(ctx)
 	return res, err
@@ -232,8 +267,10 @@ func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.
 // specification.
 func Register(r interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
+	RegisterDynamicWorkflow(w any, options workflow.DynamicRegisterOptions)
 }) {
 	r.RegisterWorkflowWithOptions(ConvertToUEFI, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
 	r.RegisterWorkflowWithOptions(ReverseImage, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
 	r.RegisterWorkflowWithOptions(UpgradePVS, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
+	r.RegisterDynamicWorkflow(unknownOperation, workflow.DynamicRegisterOptions{})
 }

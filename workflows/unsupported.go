@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"fmt"
+
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
@@ -19,6 +21,17 @@ func ReverseImage(ctx workflow.Context, body converter.RawValue) (*job.Result, e
 func UpgradePVS(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
 	_, _, err := job.Parse[job.UpgradePVS](body.Payload().GetData())
 	return unsupported(ctx, job.OpUpgradePVS, err)
+}
+
+// unknownOperation refuses what was started under any other workflow type:
+// without it, a slip in --type would leave a job that runs for ever.
+func unknownOperation(ctx workflow.Context, _ converter.EncodedValues) (*job.Result, error) {
+	op := job.Operation(workflow.GetInfo(ctx).WorkflowType.Name)
+	j, err := begin(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	return j.end(ctx, nil, job.Errorf(job.UnsupportedOperation, fmt.Sprintf("Start it with --type %s", job.OpConvertToUEFI), "there is no operation %q", op))
 }
 
 func unsupported(ctx workflow.Context, op job.Operation, err error) (*job.Result, error) {

@@ -60,3 +60,11 @@ func outcome(s job.Status) error {
 	}
 	return job.Errorf(job.Internal, "Look at the job in Temporal's Web UI", "job %s is %s", s.JobID, s.State)
 }
+
+// interrupted is what to say when ^C has ended a command.
+type interrupted string
+
+func (i interrupted) Error() string { return string(i) }
+
+// Is makes it a cancellation, for the exit code.
+func (i interrupted) Is(target error) bool { return target == context.Canceled }

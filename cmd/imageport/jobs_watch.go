@@ -49,11 +49,12 @@ not the job.`,
 func (a *app) follow(ctx context.Context, c *starter.Client, id string, each func(job.Status) error) (job.Status, error) {
 	p := newProgress(a.err, time.Now)
 	defer p.end()
+	defer p.tick(time.Second)()
 	var last job.Status
 	for s, err := range c.Watch(ctx, id) {
 		if errors.Is(err, context.Canceled) {
 			p.end()
-			return last, fmt.Errorf("the job goes on; imageport jobs cancel %s stops it: %w", id, context.Canceled)
+			return last, interrupted(fmt.Sprintf("the job goes on; imageport jobs cancel '%s' stops it", id))
 		}
 		if err != nil {
 			return last, err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -24,10 +25,12 @@ type progress struct {
 	terminal *os.File // nil where w is none
 	now      func() time.Time
 
-	warnings []string  // shown already
-	step     string    // shown last
-	shown    time.Time // when
-	open     bool      // the cursor stands behind a line of ours
+	mu       sync.Mutex
+	last     *job.Status // shown last
+	warnings []string    // shown already
+	step     string      // shown last
+	shown    time.Time   // when
+	open     bool        // the cursor stands behind a line of ours
 }
 
 func newProgress(w io.Writer, now func() time.Time) *progress {
@@ -43,10 +46,44 @@ func newProgress(w io.Writer, now func() time.Time) *progress {
 // show shows the status. That a line cannot be written is no reason to stop
 // following the job.
 func (p *progress) show(s job.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = &s
+	p.print(s)
+}
+
+// tick shows the last status again and again, so that the time that passes is
+// seen to pass, until the function that it gives is called.
+func (p *progress) tick(every time.Duration) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+			}
+			p.mu.Lock()
+			if p.last != nil {
+				p.print(*p.last)
+			}
+			p.mu.Unlock()
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
+func (p *progress) print(s job.Status) {
 	for _, w := range s.Warnings {
 		if !slices.Contains(p.warnings, w) {
 			p.warnings = append(p.warnings, w)
-			p.end()
+			p.clear()
 			fmt.Fprintf(p.w, "warning: %s\n", w)
 		}
 	}
@@ -73,6 +110,12 @@ func (p *progress) show(s job.Status) {
 
 // end removes the line that changes.
 func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}
+
+func (p *progress) clear() {
 	if p.open {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.open = false

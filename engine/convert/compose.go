@@ -58,7 +58,7 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 
 	out := output{task: t, partial: t.partialPrefix() + attempt + ".partial", guid: uuid.NewSHA1(im.seed(t), []byte("data write"))}
 	if err := out.write(ctx, store, im, changes, report); err != nil {
-		return Composed{}, job.At(out.partial, err)
+		return Composed{}, err
 	}
 	if err := out.verify(ctx, store, im, inspected, plan, report); err != nil {
 		return Composed{}, job.At(out.partial, err)

@@ -277,6 +277,25 @@ func TestPreflightRefuses(t *testing.T) {
 		{"Windows RE in System Reserved", small(func(s *winimage.Spec) { s.WinREInSystem = true }), nil, job.NoSpaceForESP},
 		{"no room behind", small(func(s *winimage.Spec) { s.ToLastSector = true }), nil, job.NoRoomForGPT},
 		{"output exists", ordinary, func(t *testing.T, f folder, task *Task) { f.write(t, task.Output, "theirs") }, job.OutputExists},
+		{"another vDisk under the output's name", ordinary, func(t *testing.T, f folder, task *Task) {
+			task.Overwrite = true
+			qemuImg(t, "create", "-f", "vhdx", filepath.Join(f.path, task.Output), "64M")
+		}, job.OutputExists},
+		{"anything under the output's name", ordinary, func(t *testing.T, f folder, task *Task) {
+			task.Overwrite = true
+			f.write(t, task.Output, "not a disk")
+		}, job.OutputExists},
+		{"another image's differencing disk under the output's name", ordinary, func(t *testing.T, f folder, task *Task) {
+			other := *task
+			other.Input = "other.vhdx"
+			if err := os.Link(filepath.Join(f.path, task.Input), filepath.Join(f.path, other.Input)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.run(t, other); err != nil {
+				t.Fatal(err)
+			}
+			task.Overwrite = true
+		}, job.OutputExists},
 		{"VHD by name, VHDX by signature", ordinary, func(_ *testing.T, _ folder, task *Task) { task.Format = job.FormatVHD }, job.WrongFormat},
 		{"not a disk at all", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "PK\x03\x04 not a disk") }, job.WrongFormat},
 		{"empty file", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "") }, job.WrongFormat},
@@ -550,6 +569,15 @@ func (f folder) wholeOrAbsent(t *testing.T, task Task, want Composed) {
 	}
 }
 
+// earlierOutput puts what another job has made under the output's name.
+func (f folder) earlierOutput(t *testing.T, task Task) {
+	t.Helper()
+	task.Job, task.Key = "an earlier job", "eeeeeeeeeeee"
+	if _, err := f.run(t, task); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What appears or changes under the output's name while the job runs is not
 // replaced, even with overwriteOutput.
 func TestPublishNeverReplacesWhatItDidNotSee(t *testing.T) {
@@ -558,7 +586,7 @@ func TestPublishNeverReplacesWhatItDidNotSee(t *testing.T) {
 			f, task := newFolder(t, winimage.Small()), newTask()
 			task.Overwrite = true
 			if existing {
-				f.write(t, task.Output, "seen by preflight")
+				f.earlierOutput(t, task)
 			}
 			ctx := t.Context()
 			a, err := Preflight(ctx, f.store, task)
@@ -730,7 +758,7 @@ func (s *swapStore) Rename(ctx context.Context, from, to string) error {
 func TestWhatIsSetAsideIsWhatPreflightSaw(t *testing.T) {
 	f, task := newFolder(t, winimage.Small()), newTask()
 	task.Overwrite = true
-	f.write(t, task.Output, "seen by preflight")
+	f.earlierOutput(t, task)
 	ctx := t.Context()
 	a, err := Preflight(ctx, f.store, task)
 	if err != nil {
@@ -773,7 +801,7 @@ func (s heldStore) Remove(ctx context.Context, name string) error {
 func TestHeldPartial(t *testing.T) {
 	f, task := newFolder(t, winimage.Small()), newTask()
 	task.Overwrite = true
-	f.write(t, task.Output, "the old one")
+	f.earlierOutput(t, task)
 	before := f.state(t)
 	ctx := t.Context()
 	a, err := Preflight(ctx, f.store, task)

@@ -35,7 +35,7 @@ func (im *image) Close() error { return im.file.Close() }
 func openImage(ctx context.Context, store share.Store, t Task) (*image, error) {
 	f, err := store.Open(ctx, t.Input)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, job.Errorf(job.ImageNotFound, "Check inputImageFilename and sharePath", "there is no image %s: %w", t.Input, err)
+		return nil, job.Errorf(job.ImageNotFound, "Check inputImageFilename and sharePath", "there is no image %s", t.Input)
 	}
 	if err != nil {
 		return nil, err

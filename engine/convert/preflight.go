@@ -3,8 +3,11 @@ package convert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 
+	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
 	"imageport/job"
 )
@@ -27,8 +30,10 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Approval, error)
 	if existing != nil && !t.Overwrite {
 		return Approval{}, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
 	}
-	if existing != nil && *existing == im.id {
-		return Approval{}, job.Errorf(job.OutputExists, "Choose another outputImageFilename, or remove the file", "%s is the image itself under another name, or a copy of it", t.Output)
+	if existing != nil {
+		if err := replaceable(ctx, store, t); err != nil {
+			return Approval{}, err
+		}
 	}
 	if other, _, err := otherClaim(ctx, store, t); err != nil {
 		return Approval{}, err
@@ -65,4 +70,31 @@ func stat(ctx context.Context, store share.Store, name string) (*FileID, error) 
 		return nil, err
 	}
 	return &FileID{info.Size, info.ModTime.UTC()}, nil
+}
+
+// replaceable refuses to replace anything but an earlier output: a differencing
+// disk of the same image. A slip in outputImageFilename must not cost another
+// vDisk.
+func replaceable(ctx context.Context, store share.Store, t Task) error {
+	f, err := store.Open(ctx, t.Output)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	im, err := vhdx.Open(cached(f), f.Size())
+	what := ""
+	switch {
+	case job.CodeOf(err) != "":
+		return err // of the share
+	case err != nil:
+		what = fmt.Sprintf("not a VHDX that can be read (%s)", err)
+	case im.Info().Type != vhdx.Differencing:
+		what = "a disk of its own"
+	case !strings.EqualFold(strings.TrimPrefix(im.Info().Parent.RelativePath, `.\`), t.Input):
+		what = fmt.Sprintf("a differencing disk of %s", im.Info().Parent.RelativePath)
+	default:
+		return nil
+	}
+	return job.Errorf(job.OutputExists, "Choose another outputImageFilename, or remove the file if it is not needed",
+		"overwriteOutput replaces only a differencing disk of %s, and %s is %s", t.Input, t.Output, what)
 }

@@ -50,13 +50,14 @@ func (b *buffered) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= b.file.Size() || int64(len(p)) > b.blockSize*int64(b.blocks)/4 {
 		return b.file.ReadAt(p, off)
 	}
+	last := (off + int64(len(p)) - 1) / b.blockSize
 	done := 0
 	for done < len(p) {
 		at := off + int64(done)
 		if at >= b.file.Size() {
 			return done, io.EOF
 		}
-		data, err := b.block(at / b.blockSize)
+		data, err := b.block(at/b.blockSize, last)
 		if err != nil {
 			return done, err
 		}
@@ -65,8 +66,10 @@ func (b *buffered) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// block gives the bytes of a block that the file has.
-func (b *buffered) block(number int64) ([]byte, error) {
+// block gives the bytes of a block that the file has. Where it is missing, it
+// is fetched together with the missing ones behind it, up to the last one that
+// the reader wants: one request to the server instead of many.
+func (b *buffered) block(number, last int64) ([]byte, error) {
 	b.mu.Lock()
 	if e, ok := b.index[number]; ok {
 		b.lru.MoveToFront(e)
@@ -75,32 +78,48 @@ func (b *buffered) block(number int64) ([]byte, error) {
 		<-blk.ready
 		return blk.data, blk.err
 	}
-	blk := &block{number: number, ready: make(chan struct{})}
-	e := b.lru.PushFront(blk)
-	b.index[number] = e
-	if b.lru.Len() > b.blocks {
+	last = min(last, (b.file.Size()-1)/b.blockSize)
+	var run []*list.Element
+	for n := number; n <= last; n++ {
+		if _, ok := b.index[n]; ok {
+			break
+		}
+		e := b.lru.PushFront(&block{number: n, ready: make(chan struct{})})
+		b.index[n] = e
+		run = append(run, e)
+	}
+	for b.lru.Len() > b.blocks {
 		b.forget(b.lru.Back())
 	}
 	b.mu.Unlock()
+	b.fetch(number, run)
+	blk := run[0].Value.(*block)
+	return blk.data, blk.err
+}
 
-	start := number * b.blockSize
-	data := make([]byte, min(b.blockSize, b.file.Size()-start))
+// fetch reads a run of blocks, and tells those who wait for them.
+func (b *buffered) fetch(first int64, run []*list.Element) {
+	start := first * b.blockSize
+	data := make([]byte, min(b.blockSize*int64(len(run)), b.file.Size()-start))
 	n, err := b.file.ReadAt(data, start)
 	switch {
 	case n == len(data):
-		blk.data = data
+		err = nil
 	case err == nil || err == io.EOF:
-		blk.err = io.ErrUnexpectedEOF
-	default:
-		blk.err = err
+		err = io.ErrUnexpectedEOF
 	}
-	if blk.err != nil {
-		b.mu.Lock()
-		b.forget(e)
-		b.mu.Unlock()
+	for i, e := range run {
+		blk := e.Value.(*block)
+		if blk.err = err; err == nil {
+			from := int64(i) * b.blockSize
+			blk.data = data[from:min(from+b.blockSize, int64(len(data)))]
+		} else {
+			b.mu.Lock()
+			b.forget(e)
+			b.mu.Unlock()
+		}
+		close(blk.ready)
 	}
-	close(blk.ready)
-	return blk.data, blk.err
 }
 
 // forget drops a block, if it is still there. mu is held.

@@ -46,7 +46,7 @@ func Retried(err error) error {
 }
 
 func application(e *job.Error, nonRetryable bool) error {
-	return temporal.NewApplicationErrorWithOptions(e.Error(), string(e.Code), temporal.ApplicationErrorOptions{NonRetryable: nonRetryable, Details: []any{*e}})
+	return temporal.NewApplicationErrorWithOptions(string(e.Code)+": "+e.Error(), string(e.Code), temporal.ApplicationErrorOptions{NonRetryable: nonRetryable, Details: []any{*e}})
 }
 
 // FromFailure gives the job.Error that a failure of a workflow or activity

@@ -119,7 +119,7 @@ func run(ctx context.Context, program, specification string, keep bool) (err err
 	fmt.Printf("size      %d bytes, sha256 %s\n", result.SizeBytes, result.SHA256)
 	fmt.Printf("Web UI    %s/namespaces/%s/workflows\n", temporal.UI, devserver.Namespace)
 	if !keep {
-		fmt.Println("\nEverything was stopped and removed. make demo KEEP=1 leaves it running.")
+		fmt.Println("\nAll of it is stopped and removed now. make demo KEEP=1 leaves it running, to look at.")
 		return nil
 	}
 	fmt.Printf("\nIt is all still running, until ^C. In another terminal:\n\n  export TEMPORAL_ADDRESS=%s IMAGEPORT_CONFIG=%s\n  bin/imageport jobs list\n", temporal.Address, s.Config())

@@ -186,7 +186,7 @@ func TestCancelInEveryPhase(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, winimage.Small())
 				if overwrite {
-					r.write("win10-converted.avhdx", "the output of another day")
+					r.earlierOutput()
 				}
 				before := r.files()
 				share, temporal := proxy.New(t, r.Samba.Addr()), proxy.New(t, r.Temporal.Address)

@@ -20,6 +20,8 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 
+	"imageport/engine/convert"
+	"imageport/engine/share"
 	"imageport/job"
 	"imageport/testkit/devserver"
 	"imageport/testkit/site"
@@ -219,9 +221,32 @@ func (r rig) noCE() {
 	}
 }
 
-func (r rig) write(name, contents string) {
+// earlierOutput puts the output of another job under the name that the
+// specification's request gives.
+func (r rig) earlierOutput() {
 	r.t.Helper()
-	if err := os.WriteFile(filepath.Join(r.Store, name), []byte(contents), 0o600); err != nil {
+	store, err := share.Dir(r.Store)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer store.Close()
+	ctx := r.t.Context()
+	task := convert.Task{
+		Job: "another day", Key: "eeeeeeeeeeee", Storage: job.StorageLocation{Host: "h", SharePath: "disks"},
+		Input: site.Image, Output: "win10-converted.avhdx", Format: job.FormatVHDX,
+	}
+	approval, err := convert.Preflight(ctx, store, task)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	composed, err := convert.Compose(ctx, store, task, approval, "try", func(job.Progress) {})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := convert.Publish(ctx, store, task, approval, composed); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := convert.Finish(ctx, store, task, approval, &composed, true); err != nil {
 		r.t.Fatal(err)
 	}
 }
