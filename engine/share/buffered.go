@@ -1,6 +1,7 @@
 package share
 
 import (
+	"bytes"
 	"container/list"
 	"io"
 	"sync"
@@ -112,7 +113,9 @@ func (b *buffered) fetch(first int64, run []*list.Element) {
 		blk := e.Value.(*block)
 		if blk.err = err; err == nil {
 			from := int64(i) * b.blockSize
-			blk.data = data[from:min(from+b.blockSize, int64(len(data)))]
+			// Its own memory: a block that stays longer than its neighbours must
+			// not keep theirs.
+			blk.data = bytes.Clone(data[from:min(from+b.blockSize, int64(len(data)))])
 		} else {
 			b.mu.Lock()
 			b.forget(e)
