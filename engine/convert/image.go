@@ -41,14 +41,14 @@ func openImage(ctx context.Context, store share.Store, t Task) (*image, error) {
 		return nil, err
 	}
 	im := &image{file: f, id: FileID{f.Size(), f.ModTime().UTC()}, read: new(atomic.Int64)}
-	if err := im.parse(t); err != nil {
+	if err := im.parse(ctx, t); err != nil {
 		f.Close()
 		return nil, job.At(t.Input, err)
 	}
 	return im, nil
 }
 
-func (im *image) parse(t Task) error {
+func (im *image) parse(ctx context.Context, t Task) error {
 	counted := counter{im.file, im.read}
 	kind, err := vhdx.SniffFile(counted, im.file.Size())
 	if err != nil {
@@ -66,6 +66,19 @@ func (im *image) parse(t Task) error {
 	}
 	if im.info = parsed.Info(); im.info.Type == vhdx.Differencing {
 		return job.Errorf(job.UnsupportedDisk, "Merge the vDisk's versions to a new base first", "the image is a differencing disk (a vDisk version), which is not supported yet as an input")
+	}
+	// Opening checks what it needs. A golden image is looked at completely.
+	var broken *vhdx.Problem
+	err = parsed.Check(ctx, func(p vhdx.Problem) {
+		if broken == nil {
+			broken = &p
+		}
+	})
+	if err != nil {
+		return diskError(err)
+	}
+	if broken != nil {
+		return diskError(fmt.Errorf("%w: %w", vhdx.ErrCorrupt, broken))
 	}
 	im.disk, err = parsed.Disk(nil)
 	return diskError(err)

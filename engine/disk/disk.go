@@ -36,8 +36,9 @@ const (
 	ExtentData ExtentKind = iota
 	// ExtentZero reads as zeros and is stored nowhere.
 	ExtentZero
-	// ExtentParent is not in this file: the parent has it. A disk that was
-	// opened with its parents has no such extents.
+	// ExtentParent is not in this file: the parent has it. The disk of one file
+	// says so even where it was opened over its parent; that of a chain has no
+	// such extents.
 	ExtentParent
 )
 

@@ -1,84 +1,139 @@
 package vhdx
 
-import "io"
+import (
+	"io"
+	"sync/atomic"
+)
 
-// readBAT reads the entries that the virtual size needs. They lie in a region
-// inside the file, so that the file's size bounds the memory.
-func readBAT(r io.ReaderAt, where region, geo geometry, differencing bool) ([]batEntry, error) {
+// bat finds and verifies the entries of the block allocation table,
+// [MS-VHDX] 2.5, when they are asked for.
+type bat struct {
+	tables       *tableReader
+	offset       int64 // of the BAT in the file
+	geo          geometry
+	differencing bool
+	space        *structures
+}
+
+// newBAT checks that the region, which lies inside the file, is big enough.
+func newBAT(tables *tableReader, where region, geo geometry, differencing bool, space *structures) (*bat, error) {
 	off, count := int64(where.offset), geo.batEntries(differencing)
 	if count*8 > int64(where.length) {
 		return nil, corrupt("BAT", off, "found %d bytes, expected %d for a disk of %d bytes", where.length, count*8, geo.virtualSize)
 	}
-	bat := make([]batEntry, count)
-	buf := make([]byte, min(count*8, mib))
-	for i := int64(0); i < count; {
-		p := buf[:min((count-i)*8, mib)]
-		if err := readFull(r, "BAT", off+i*8, p); err != nil {
+	return &bat{tables, off, geo, differencing, space}, nil
+}
+
+const (
+	payloadEntryName = "payload BAT entry"
+	bitmapEntryName  = "sector bitmap BAT entry"
+)
+
+// payload gives the entry of a payload block, [MS-VHDX] 2.5.1.1, and the
+// space of the file that it takes if its state has data.
+func (b *bat) payload(block int64) (entry batEntry, space fileRange, err error) {
+	at := b.offset + 8*b.geo.payloadEntry(block)
+	if entry, err = b.entry(at); err != nil {
+		return 0, fileRange{}, err
+	}
+	if entry&batReservedMask != 0 {
+		return 0, fileRange{}, corrupt(payloadEntryName, at, "found reserved bits in %#x of block %d", uint64(entry), block)
+	}
+	switch state := entry.state(); state {
+	case blockNotPresent, blockUndefined, blockZero, blockUnmapped:
+		return entry, fileRange{}, nil // the offset is reserved or a hint
+	case blockFullyPresent:
+	case blockPartiallyPresent:
+		if !b.differencing {
+			return 0, fileRange{}, corrupt(payloadEntryName, at, "block %d is partially present in an image without parent", block)
+		}
+	default:
+		return 0, fileRange{}, corrupt(payloadEntryName, at, "found state %d of block %d, which is reserved", state, block)
+	}
+	space, err = b.space.verifyBlock(payloadEntryName, at, entry, b.geo.blockSize, b.geo.blockLength(block))
+	return entry, space, err
+}
+
+// bitmap gives the entry of a chunk's sector bitmap block, [MS-VHDX] 2.5.1.2.
+func (b *bat) bitmap(chunk int64) (entry batEntry, space fileRange, err error) {
+	at := b.offset + 8*b.geo.bitmapEntry(chunk)
+	if entry, err = b.entry(at); err != nil {
+		return 0, fileRange{}, err
+	}
+	switch state := entry.state(); {
+	case entry&batReservedMask != 0:
+		return 0, fileRange{}, corrupt(bitmapEntryName, at, "found reserved bits in %#x of bitmap %d", uint64(entry), chunk)
+	case state == bitmapNotPresent:
+		return entry, fileRange{}, nil
+	case state == bitmapPresent && b.differencing:
+		space, err = b.space.verifyBlock(bitmapEntryName, at, entry, mib, mib)
+		return entry, space, err
+	default:
+		return 0, fileRange{}, corrupt(bitmapEntryName, at, "found state %d of bitmap %d, which is not valid here", state, chunk)
+	}
+}
+
+// bitmapOf is the sector bitmap entry for a block that is partially present:
+// it must have one.
+func (b *bat) bitmapOf(block int64) (batEntry, fileRange, error) {
+	entry, space, err := b.bitmap(block / b.geo.chunkRatio)
+	if err == nil && entry.state() != bitmapPresent {
+		at := b.offset + 8*b.geo.payloadEntry(block)
+		return 0, fileRange{}, corrupt(payloadEntryName, at, "block %d is partially present, but has no sector bitmap", block)
+	}
+	return entry, space, err
+}
+
+// bitmapChunks is how many chunks have a sector bitmap entry: the last chunk
+// of a fixed or dynamic image ends with its payload.
+func (b *bat) bitmapChunks() int64 {
+	if b.differencing {
+		return b.geo.chunks()
+	}
+	return b.geo.chunks() - 1
+}
+
+func (b *bat) entry(at int64) (batEntry, error) {
+	p, err := b.tables.read("BAT", at, 8)
+	if err != nil {
+		return 0, err
+	}
+	return batEntry(le.Uint64(p)), nil
+}
+
+// Tables are read in pieces of 64 KiB: BAT entries of 16 GiB of disk with
+// blocks of 2 MiB, or sector bitmaps of 256 MiB with sectors of 512 bytes.
+// 32 of them, 2 MiB an image, are kept.
+const (
+	tablePieceSize     = 64 << 10
+	tablePieceSlotBits = 5
+)
+
+// tableReader reads the BAT and the sector bitmaps through a small cache. It
+// takes no locks: at worst, readers that need the same piece each read it.
+type tableReader struct {
+	r     io.ReaderAt
+	slots [1 << tablePieceSlotBits]atomic.Pointer[tablePiece]
+}
+
+type tablePiece struct {
+	offset int64 // in the file, a multiple of tablePieceSize
+	data   []byte
+}
+
+// read gives n bytes at off in the file, which lie in one piece of a structure
+// of whole MiB. They must not be changed.
+func (t *tableReader) read(structure string, off, n int64) ([]byte, error) {
+	start := off &^ (tablePieceSize - 1)
+	// Fibonacci hashing: BAT and bitmaps lie anywhere.
+	slot := &t.slots[uint64(start/tablePieceSize)*0x9e3779b97f4a7c15>>(64-tablePieceSlotBits)]
+	piece := slot.Load()
+	if piece == nil || piece.offset != start {
+		piece = &tablePiece{start, make([]byte, tablePieceSize)}
+		if err := readFull(t.r, structure, start, piece.data); err != nil {
 			return nil, err
 		}
-		for ; len(p) > 0; p = p[8:] {
-			bat[i] = batEntry(le.Uint64(p))
-			i++
-		}
+		slot.Store(piece)
 	}
-	return bat, nil
-}
-
-// verifyBAT checks the states of all entries and claims the space of all
-// blocks that have data, [MS-VHDX] 2.5.1. off is the BAT's file offset.
-func verifyBAT(bat []batEntry, off int64, geo geometry, differencing bool, space *occupancy) error {
-	for chunk := range geo.chunks() {
-		index := geo.bitmapEntry(chunk)
-		if index >= int64(len(bat)) {
-			break // the last chunk of a fixed or dynamic image ends with its payload
-		}
-		entry, structure, at := bat[index], "sector bitmap BAT entry", off+index*8
-		switch state := entry.state(); {
-		case entry&batReservedMask != 0:
-			return corrupt(structure, at, "found reserved bits in %#x", uint64(entry))
-		case state == bitmapNotPresent:
-		case state == bitmapPresent && differencing:
-			if err := space.claimBlock(structure, at, entry, mib, mib); err != nil {
-				return err
-			}
-		default:
-			return corrupt(structure, at, "found state %d of bitmap %d, which is not valid here", state, chunk)
-		}
-	}
-	for block := range geo.payloadBlocks() {
-		index := geo.payloadEntry(block)
-		entry, at := bat[index], off+index*8
-		const structure = "payload BAT entry"
-		if entry&batReservedMask != 0 {
-			return corrupt(structure, at, "found reserved bits in %#x", uint64(entry))
-		}
-		switch state := entry.state(); state {
-		case blockNotPresent, blockUndefined, blockZero, blockUnmapped:
-			continue // the offset is reserved or a hint
-		case blockFullyPresent:
-		case blockPartiallyPresent:
-			if !differencing {
-				return corrupt(structure, at, "block %d is partially present in an image without parent", block)
-			}
-			if bat[geo.bitmapEntry(block/geo.chunkRatio)].state() != bitmapPresent {
-				return corrupt(structure, at, "block %d is partially present, but has no sector bitmap", block)
-			}
-		default:
-			return corrupt(structure, at, "found state %d of block %d, which is reserved", state, block)
-		}
-		if err := space.claimBlock(structure, at, entry, geo.blockSize, geo.blockLength(block)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// claimBlock claims a block of size bytes of which the first needed bytes must
-// be in the file: a last block may be as short as its disk.
-func (o *occupancy) claimBlock(structure string, at int64, entry batEntry, size, needed int64) error {
-	if entry.offsetMiB() > o.fileSize/mib {
-		return corrupt(structure, at, "points to %#x MiB, but the file ends at %#x", entry.offsetMiB(), o.fileSize)
-	}
-	length := max(needed, min(size, o.fileSize-entry.offset()))
-	return o.claim(structure, at, uint64(entry.offset()), uint64(length))
+	return piece.data[off-start:][:n], nil
 }

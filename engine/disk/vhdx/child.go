@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"slices"
 
 	"github.com/google/uuid"
@@ -20,8 +19,9 @@ const DefaultBlockSize = 2 << 20
 // ChildOptions describes a child that WriteChild writes. All of it goes into
 // the file, so that equal options and overlays give equal files.
 type ChildOptions struct {
-	// Parent is the image below the overlay. Virtual size, sector sizes and
-	// virtual disk ID are taken over; its DataWriteGUID becomes the linkage.
+	// Parent is the image below the overlay. Virtual size, sector sizes,
+	// virtual disk ID and other metadata of the virtual disk are taken over;
+	// its DataWriteGUID becomes the linkage.
 	Parent Info
 	// ParentRelative is the parent's path from the child's folder
 	// (`.\win10.vhdx`); ParentAbsolute the one from anywhere
@@ -42,7 +42,7 @@ func (opt *ChildOptions) validate(ov *overlay.Overlay) error {
 		opt.BlockSize = DefaultBlockSize
 	}
 	switch {
-	case opt.BlockSize < minBlockSize || opt.BlockSize > maxBlockSize || bits.OnesCount32(opt.BlockSize) != 1:
+	case !validBlockSize(opt.BlockSize):
 		return fmt.Errorf("vhdx: block size %d of a child is not a power of two from 1 MiB to 256 MiB", opt.BlockSize)
 	case opt.Parent.VirtualSize != ov.Size():
 		return fmt.Errorf("vhdx: parent has %d bytes, the overlay %d: %w", opt.Parent.VirtualSize, ov.Size(), ErrParentMismatch)
@@ -52,8 +52,7 @@ func (opt *ChildOptions) validate(ov *overlay.Overlay) error {
 	case !validSectorSize(opt.Parent.LogicalSectorSize) || !validSectorSize(opt.Parent.PhysicalSectorSize):
 		return fmt.Errorf("vhdx: sector sizes %d (logical) and %d (physical) of a child are not 512 or 4096",
 			opt.Parent.LogicalSectorSize, opt.Parent.PhysicalSectorSize)
-	case opt.Parent.VirtualSize <= 0 || opt.Parent.VirtualSize > maxVirtualSize ||
-		opt.Parent.VirtualSize%int64(opt.Parent.LogicalSectorSize) != 0:
+	case !validVirtualSize(opt.Parent.VirtualSize, opt.Parent.LogicalSectorSize):
 		return fmt.Errorf("vhdx: virtual size %d is not a multiple of %d up to 64 TiB", opt.Parent.VirtualSize, opt.Parent.LogicalSectorSize)
 	case opt.Parent.DataWriteGUID == uuid.Nil || opt.FileWriteGUID == uuid.Nil || opt.DataWriteGUID == uuid.Nil:
 		return errors.New("vhdx: a child needs its parent's data write GUID and GUIDs of its own")
@@ -64,16 +63,6 @@ func (opt *ChildOptions) validate(ov *overlay.Overlay) error {
 	}
 	return nil
 }
-
-// Layout of a child, as Windows lays files out: header section, log, metadata,
-// BAT, then blocks.
-const (
-	childLogOffset      = 1 * mib
-	childLogLength      = 1 * mib
-	childMetadataOffset = 2 * mib
-	childMetadataLength = 1 * mib
-	childBATOffset      = 3 * mib
-)
 
 // childBlock is a payload block that the child has something to say about.
 type childBlock struct {
@@ -103,8 +92,8 @@ type childPlan struct {
 func planChild(ctx context.Context, ov *overlay.Overlay, blockSize int64) (*childPlan, error) {
 	geo := newGeometry(ov.Size(), blockSize, int64(ov.SectorSize()))
 	plan := &childPlan{geo: geo}
-	plan.batLength = (geo.batEntries(true)*8 + mib - 1) / mib * mib
-	plan.size = childBATOffset + plan.batLength
+	plan.batLength = batLength(geo, true)
+	plan.size = layoutBATOffset + plan.batLength
 
 	pages := slices.Collect(ov.Pages())
 	for len(pages) > 0 {
@@ -218,14 +207,22 @@ func (plan *childPlan) bitmap(chunk int64, p []byte) {
 	}
 }
 
-// bat encodes the whole BAT region.
-func (plan *childPlan) bat() []byte {
-	p := make([]byte, plan.batLength)
-	for _, block := range plan.blocks {
-		le.PutUint64(p[8*plan.geo.payloadEntry(block.index):], uint64(newBATEntry(block.state, block.offset)))
+// entries puts the BAT entries from first on into p, which is zeros.
+func (plan *childPlan) entries(first int64, p []byte) {
+	last := first + int64(len(p))/8 - 1
+	from, _ := slices.BinarySearchFunc(plan.blocks, first, func(b childBlock, first int64) int {
+		return int(plan.geo.payloadEntry(b.index) - first)
+	})
+	for _, block := range plan.blocks[from:] {
+		index := plan.geo.payloadEntry(block.index)
+		if index > last {
+			break
+		}
+		le.PutUint64(p[8*(index-first):], uint64(newBATEntry(block.state, block.offset)))
 	}
 	for _, bitmap := range plan.bitmaps {
-		le.PutUint64(p[8*plan.geo.bitmapEntry(bitmap.chunk):], uint64(newBATEntry(bitmapPresent, bitmap.offset)))
+		if index := plan.geo.bitmapEntry(bitmap.chunk); index >= first && index <= last {
+			le.PutUint64(p[8*(index-first):], uint64(newBATEntry(bitmapPresent, bitmap.offset)))
+		}
 	}
-	return p
 }

@@ -79,7 +79,7 @@ func setSectorSize(t testing.TB, path string) {
 // itemOffset finds a metadata item in a file.
 func itemOffset(t testing.TB, p []byte, id uuid.UUID) int {
 	t.Helper()
-	_, region, err := locateRegions(bytes.NewReader(p), newOccupancy(int64(len(p))))
+	_, region, err := locateRegions(bytes.NewReader(p), &structures{fileSize: int64(len(p))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,13 @@ func TestChild(t *testing.T) {
 // checkStates pins the states that the patches must lead to.
 func checkStates(t *testing.T, im *Image, block uint32, size int) {
 	t.Helper()
-	state := func(off int) blockState { return im.bat[im.geo.payloadEntry(int64(off)/im.geo.blockSize)].state() }
+	state := func(off int) blockState {
+		entry, _, err := im.bat.payload(int64(off) / im.geo.blockSize)
+		if err != nil {
+			t.Error(err)
+		}
+		return entry.state()
+	}
 	want := map[int]blockState{0: blockPartiallyPresent, 66 << 20: blockNotPresent, size - 512: blockPartiallyPresent}
 	if size%(1<<20) != 0 {
 		want[size-512] = blockFullyPresent // the backup GPT is all of the last block

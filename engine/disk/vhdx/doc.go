@@ -1,11 +1,13 @@
-// Package vhdx reads VHDX files (fixed, dynamic, differencing) and writes
-// differencing children, after [MS-VHDX] v20240423.
+// Package vhdx reads and writes VHDX files (fixed, dynamic, differencing) after
+// [MS-VHDX] v20240423.
 //
-// It guarantees that nothing is read from a file whose structures do not
-// verify (checksums, bounds, overlaps, unknown required parts), that memory is
-// bounded by the file's real size, and that a child which was not written to
-// its end has no file identifier and so is no VHDX to anybody.
+// It guarantees that nothing is read from a file through a structure that does
+// not verify (checksums, bounds, unknown required parts); that what an image
+// needs to be opened, of the file and of memory, does not grow with its disk;
+// that an image which was not written to its end has no file identifier and so
+// is no VHDX to anybody; and that no existing file is changed: OpenReplaying
+// replays a dirty log in memory. What only Check finds are blocks that share
+// space in the file.
 //
-// It does not replay logs (ErrDirtyLog), change existing files, resolve the
-// paths of parents, or carry user metadata from a parent into its child.
+// It does not resolve the paths of parents or join the extents of a chain.
 package vhdx

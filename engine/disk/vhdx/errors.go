@@ -6,9 +6,8 @@ import (
 	"io"
 )
 
-// The kinds of refusal. Errors of this package wrap one of them, or the error
-// of the file's reader, and say which structure at which offset in the file
-// holds what, and what was expected.
+// The kinds of refusal. Errors about a file's contents are Problems of one of
+// these kinds; others wrap the error of the file's reader.
 var (
 	// ErrNotVHDX: the file has no VHDX file identifier.
 	ErrNotVHDX = errors.New("not a VHDX file")
@@ -25,10 +24,30 @@ var (
 	ErrParentMismatch = errors.New("VHDX parent mismatch")
 )
 
+// Problem is an error about one structure of a file. Open returns one and
+// Check reports all: errors.As tells what an error is about.
+type Problem struct {
+	// Structure is what is wrong, such as "payload BAT entry".
+	Structure string
+	// Offset is where it lies in the file, in bytes.
+	Offset int64
+	// Detail says what was found and, mostly, what was expected.
+	Detail string
+	// Kind is one of this package's errors.
+	Kind error
+}
+
+func (p *Problem) Error() string {
+	return fmt.Sprintf("vhdx: %s at offset %#x: %s: %v", p.Structure, p.Offset, p.Detail, p.Kind)
+}
+
+// Unwrap gives the kind.
+func (p *Problem) Unwrap() error { return p.Kind }
+
 // refuse is an error about one structure. The format says what was found and
 // what was expected.
 func refuse(kind error, structure string, off int64, format string, args ...any) error {
-	return fmt.Errorf("vhdx: %s at offset %#x: %s: %w", structure, off, fmt.Sprintf(format, args...), kind)
+	return &Problem{structure, off, fmt.Sprintf(format, args...), kind}
 }
 
 func corrupt(structure string, off int64, format string, args ...any) error {

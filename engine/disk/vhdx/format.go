@@ -34,6 +34,19 @@ const (
 	tableEntrySize  = 32
 )
 
+// The log, [MS-VHDX] 2.3: entries in sectors of 4 KiB.
+const (
+	logVersion         = 0
+	logSectorSize      = 4 << 10
+	logEntryHeaderSize = 64
+	logDescriptorSize  = 32
+
+	logEntrySignature  = "loge"
+	logDataSignature   = "desc"
+	logZeroSignature   = "zero"
+	logSectorSignature = "data"
+)
+
 // Limits of the metadata items, [MS-VHDX] 2.6.
 const (
 	metadataTableSize  = 64 << 10
@@ -67,12 +80,16 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// checksum is the CRC-32C of a header or region table with the Checksum field,
-// bytes 4 to 7, taken as zero.
-func checksum(p []byte) uint32 {
+// checksum is the CRC-32C of a header, a region table or a log entry with the
+// Checksum field, bytes 4 to 7, taken as zero. p may be followed by more.
+func checksum(p []byte, more ...[]byte) uint32 {
 	crc := crc32.Update(0, castagnoli, p[:4])
 	crc = crc32.Update(crc, castagnoli, []byte{0, 0, 0, 0})
-	return crc32.Update(crc, castagnoli, p[8:])
+	crc = crc32.Update(crc, castagnoli, p[8:])
+	for _, q := range more {
+		crc = crc32.Update(crc, castagnoli, q)
+	}
+	return crc
 }
 
 // guid decodes the on-disk form of a GUID, whose first three fields are

@@ -54,20 +54,39 @@ type Info struct {
 	Creator string
 	// Parent is set for differencing images only.
 	Parent *ParentLocator
+	// DirtyLog tells that the file's log was not empty and OpenReplaying has
+	// replayed it.
+	DirtyLog bool
+
+	// inherited is what WriteChild copies from its parent's metadata.
+	inherited inheritance
 }
 
 // Image is an open VHDX file. It is immutable and safe for concurrent use.
 type Image struct {
-	r    io.ReaderAt
-	info Info
-	geo  geometry
-	bat  []batEntry
+	r      io.ReaderAt // the file, as it reads once its log is replayed
+	head   header
+	info   Info
+	geo    geometry
+	tables *tableReader
+	bat    *bat
 }
 
-// Open reads and verifies the structures of a VHDX file of size bytes: headers,
-// region table, metadata and the whole BAT, 8 bytes per block. Contents are
-// read by the Disk. The file must not change while the image is in use.
-func Open(r io.ReaderAt, size int64) (*Image, error) {
+// Open reads and verifies the structures of a VHDX file of size bytes that the
+// whole image depends on: headers, region table and metadata, less than 2 MiB
+// of most files. BAT entries are read and verified when the Disk needs
+// them; Check verifies all of them. An image takes at most 4 MiB of memory.
+//
+// The file must not change while the image is in use. One with a log to be
+// replayed is ErrDirtyLog.
+func Open(r io.ReaderAt, size int64) (*Image, error) { return open(r, size, false) }
+
+// OpenReplaying is Open for a file that may have a dirty log: the image is what
+// it will be when the log has been replayed. That is done in memory, and takes
+// as much of it as the log is long, at most 32 MiB; nothing is written.
+func OpenReplaying(r io.ReaderAt, size int64) (*Image, error) { return open(r, size, true) }
+
+func open(r io.ReaderAt, size int64, replaying bool) (*Image, error) {
 	creator, err := readFileIdentifier(r)
 	if err != nil {
 		return nil, err
@@ -82,18 +101,25 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if head.log != uuid.Nil {
-		return nil, refuse(ErrDirtyLog, "header", head.offset, "found log GUID %s, expected none", head.log)
+	if head.log != uuid.Nil && !replaying {
+		return nil, dirtyLog(head)
 	}
 
-	space := newOccupancy(size)
-	if err := space.claim("header section", 0, 0, headerSectionSize); err != nil {
+	space := &structures{fileSize: size}
+	if err := space.claim("header section", 0, "header section", 0, headerSectionSize); err != nil {
 		return nil, err
 	}
 	if head.logLength > 0 {
-		if err := space.claim("log", head.offset, head.logOffset, uint64(head.logLength)); err != nil {
+		if err := space.claim("header", head.offset, "log", head.logOffset, uint64(head.logLength)); err != nil {
 			return nil, err
 		}
+	}
+	if head.log != uuid.Nil {
+		replayed, err := replay(r, size, head)
+		if err != nil {
+			return nil, err
+		}
+		r, space.fileSize = replayed, replayed.size
 	}
 	batRegion, metadataRegion, err := locateRegions(r, space)
 	if err != nil {
@@ -105,7 +131,8 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	}
 
 	im := &Image{
-		r: r,
+		r:    r,
+		head: head,
 		info: Info{
 			Type:               Dynamic,
 			VirtualSize:        int64(m.virtualSize),
@@ -118,8 +145,11 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 			SequenceNumber:     head.sequence,
 			Creator:            creator,
 			Parent:             m.parent,
+			DirtyLog:           head.log != uuid.Nil,
+			inherited:          m.inherited,
 		},
-		geo: newGeometry(int64(m.virtualSize), int64(m.blockSize), int64(m.logicalSectorSize)),
+		geo:    newGeometry(int64(m.virtualSize), int64(m.blockSize), int64(m.logicalSectorSize)),
+		tables: &tableReader{r: r},
 	}
 	switch {
 	case m.hasParent:
@@ -127,50 +157,15 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	case m.leaveAllocated:
 		im.info.Type = Fixed
 	}
-	if im.bat, err = readBAT(r, batRegion, im.geo, m.hasParent); err != nil {
-		return nil, err
-	}
-	if err := verifyBAT(im.bat, int64(batRegion.offset), im.geo, m.hasParent, space); err != nil {
+	if im.bat, err = newBAT(im.tables, batRegion, im.geo, m.hasParent, space); err != nil {
 		return nil, err
 	}
 	return im, nil
 }
 
-// locateRegions claims the space of all regions and gives the two known ones.
-func locateRegions(r io.ReaderAt, space *occupancy) (bat, metadata region, err error) {
-	regions, err := readRegions(r)
-	if err != nil {
-		return region{}, region{}, err
-	}
-	for i, entry := range regions {
-		at := int64(regionTable1Offset + 16 + tableEntrySize*i)
-		known := entry.id == batRegionGUID || entry.id == metadataRegionGUID
-		if !known && entry.required {
-			return region{}, region{}, refuse(ErrUnsupported, "region table entry", at, "region %s is required, but unknown", entry.id)
-		}
-		if entry.length%mib != 0 {
-			return region{}, region{}, corrupt("region table entry", at, "found length %#x, expected a multiple of 1 MiB", entry.length)
-		}
-		if err := space.claim("region table entry", at, entry.offset, uint64(entry.length)); err != nil {
-			return region{}, region{}, err
-		}
-		target := &bat
-		switch entry.id {
-		case batRegionGUID:
-		case metadataRegionGUID:
-			target = &metadata
-		default:
-			continue
-		}
-		if target.length != 0 {
-			return region{}, region{}, corrupt("region table entry", at, "a second region %s", entry.id)
-		}
-		*target = entry
-	}
-	if bat.length == 0 || metadata.length == 0 {
-		return region{}, region{}, corrupt("region table", regionTable1Offset, "found %d regions, but not both BAT and metadata", len(regions))
-	}
-	return bat, metadata, nil
+// dirtyLog is the error about a log that is not replayed.
+func dirtyLog(head header) error {
+	return refuse(ErrDirtyLog, "header", head.offset, "found log GUID %s, expected none", head.log)
 }
 
 // Info is what the image says about itself.

@@ -3,7 +3,6 @@ package vhdx
 import (
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"imageport/engine/disk"
 )
@@ -12,20 +11,9 @@ import (
 type imageDisk struct {
 	image  *Image
 	parent disk.Disk
-	// bitmap is the sector bitmap of the partially present block that was
-	// read last: enough for readers that go through the disk in order.
-	bitmap atomic.Pointer[blockBitmap]
 }
 
-// blockBitmap is the part of a sector bitmap that belongs to one block.
-type blockBitmap struct {
-	block int64
-	bits  []byte
-}
-
-// has tells whether a sector of the block is in this file. The lowest bit of a
-// byte is the first sector.
-func (b *blockBitmap) has(sector int64) bool { return b.bits[sector/8]&(1<<(sector%8)) != 0 }
+var _ disk.Mapped = (*imageDisk)(nil)
 
 func (d *imageDisk) Size() int64 { return d.image.geo.virtualSize }
 
@@ -58,7 +46,10 @@ func (d *imageDisk) ReadAt(p []byte, off int64) (int, error) {
 func (d *imageDisk) readBlock(p []byte, pos int64) error {
 	geo := d.image.geo
 	block, within := pos/geo.blockSize, pos%geo.blockSize
-	entry := d.image.bat[geo.payloadEntry(block)]
+	entry, _, err := d.image.bat.payload(block)
+	if err != nil {
+		return err
+	}
 	switch entry.state() {
 	case blockFullyPresent:
 		return readFull(d.image.r, "payload block", entry.offset()+within, p)
@@ -75,19 +66,15 @@ func (d *imageDisk) readBlock(p []byte, pos int64) error {
 // readPartial fills p with runs of sectors from this file and from the parent.
 func (d *imageDisk) readPartial(p []byte, pos int64, entry batEntry) error {
 	geo := d.image.geo
-	bitmap, err := d.readBitmap(pos / geo.blockSize)
+	bitmap, err := d.image.blockBitmap(pos / geo.blockSize)
 	if err != nil {
 		return err
 	}
 	for len(p) > 0 {
 		within := pos % geo.blockSize
-		sector := within / geo.sectorSize
-		present := bitmap.has(sector)
-		end := (sector + 1) * geo.sectorSize
-		for end < within+int64(len(p)) && bitmap.has(end/geo.sectorSize) == present {
-			end += geo.sectorSize
-		}
-		n := min(end-within, int64(len(p)))
+		limit := (within + int64(len(p)) + geo.sectorSize - 1) / geo.sectorSize
+		present, end := bitmap.run(within/geo.sectorSize, limit)
+		n := min(end*geo.sectorSize-within, int64(len(p)))
 		if present {
 			err = readFull(d.image.r, "payload block", entry.offset()+within, p[:n])
 		} else {
@@ -117,19 +104,38 @@ func (d *imageDisk) readParent(p []byte, pos int64) error {
 	return fmt.Errorf("vhdx: reading %d bytes of the parent at %#x: %w", len(p), pos, err)
 }
 
-// readBitmap gives the sector bitmap of a block.
-func (d *imageDisk) readBitmap(block int64) (*blockBitmap, error) {
-	if cached := d.bitmap.Load(); cached != nil && cached.block == block {
-		return cached, nil
-	}
-	geo := d.image.geo
-	length := geo.blockSize / geo.sectorSize / 8
-	entry := d.image.bat[geo.bitmapEntry(block/geo.chunkRatio)]
-	bitmap := &blockBitmap{block, make([]byte, length)}
-	off := entry.offset() + block%geo.chunkRatio*length
-	if err := readFull(d.image.r, "sector bitmap", off, bitmap.bits); err != nil {
+// blockBitmap is the part of a sector bitmap that belongs to one block. A set
+// bit is a sector in this file; the lowest bit of a byte is the first sector.
+type blockBitmap []byte
+
+// blockBitmap gives the sector bitmap of a partially present block.
+func (im *Image) blockBitmap(block int64) (blockBitmap, error) {
+	entry, _, err := im.bat.bitmapOf(block)
+	if err != nil {
 		return nil, err
 	}
-	d.bitmap.Store(bitmap)
-	return bitmap, nil
+	length := im.geo.blockSize / im.geo.sectorSize / 8
+	return im.tables.read("sector bitmap", entry.offset()+block%im.geo.chunkRatio*length, length)
+}
+
+// run tells whether a sector is in this file, and how far below limit all
+// others are or are not, like it.
+func (b blockBitmap) run(sector, limit int64) (present bool, end int64) {
+	bit := func(sector int64) bool { return b[sector/8]&(1<<(sector%8)) != 0 }
+	present = bit(sector)
+	whole := byte(0)
+	if present {
+		whole = 0xff
+	}
+	for end = sector + 1; end < limit; {
+		switch {
+		case end%8 == 0 && b[end/8] == whole:
+			end += 8
+		case bit(end) == present:
+			end++
+		default:
+			return present, end
+		}
+	}
+	return present, min(end, limit)
 }

@@ -82,11 +82,11 @@ func addRegion(p []byte, id uuid.UUID, off, length, required int) {
 }
 
 // metaEntry is entry i of the metadata table of a file of ours.
-func metaEntry(p []byte, i int) []byte { return p[childMetadataOffset+32*(i+1):][:32] }
+func metaEntry(p []byte, i int) []byte { return p[layoutMetadataOffset+32*(i+1):][:32] }
 
 // addItem appends an entry without data to the metadata table.
 func addItem(p []byte, id uuid.UUID, flags uint32) {
-	table := p[childMetadataOffset:]
+	table := p[layoutMetadataOffset:]
 	n := le.Uint16(table[10:])
 	entry := metaEntry(p, int(n))
 	clear(entry)
@@ -95,14 +95,12 @@ func addItem(p []byte, id uuid.UUID, flags uint32) {
 	le.PutUint16(table[10:], n+1)
 }
 
-func setBAT(p []byte, i int, entry uint64) { le.PutUint64(p[childBATOffset+8*i:], entry) }
-func getBAT(p []byte, i int) uint64        { return le.Uint64(p[childBATOffset+8*i:]) }
+func setBAT(p []byte, i int, entry uint64) { le.PutUint64(p[layoutBATOffset+8*i:], entry) }
+func getBAT(p []byte, i int) uint64        { return le.Uint64(p[layoutBATOffset+8*i:]) }
 
 func TestRefused(t *testing.T) {
-	child, big := smallChild(t), bigChild(t)
-	windows := corpus(t, "ntfs-dynamic.vhdx")
+	child := smallChild(t)
 	other := uuid.MustParse("deadbeef-0000-4000-8000-000000000000")
-	const ratio = 4096 // blocks of 1 MiB per chunk
 	item := func(p []byte, id uuid.UUID) []byte { return p[itemOffset(t, p, id):] }
 
 	for _, c := range []struct {
@@ -152,7 +150,7 @@ func TestRefused(t *testing.T) {
 		{"log over metadata", child, func(p []byte) []byte {
 			bothHeaders(p, func(h []byte) { le.PutUint64(h[72:], 2*mib) })
 			return p
-		}, ErrCorrupt, "belongs to another structure"},
+		}, ErrCorrupt, "belongs to the"},
 		{"log outside", child, func(p []byte) []byte {
 			bothHeaders(p, func(h []byte) { le.PutUint64(h[72:], 1<<63) })
 			return p
@@ -182,10 +180,6 @@ func TestRefused(t *testing.T) {
 			addRegion(p, other, len(p), mib, 0)
 			return append(p, make([]byte, mib)...)
 		}, nil, ""},
-		{"optional region over a block", child, func(p []byte) []byte {
-			addRegion(p, other, 5*mib, mib, 0)
-			return p
-		}, ErrCorrupt, "BAT entry"},
 		{"region twice", child, func(p []byte) []byte {
 			addRegion(p, batRegionGUID, len(p), mib, 1)
 			return append(p, make([]byte, mib)...)
@@ -209,10 +203,10 @@ func TestRefused(t *testing.T) {
 		{"region in the header section", child, func(p []byte) []byte {
 			bothRegions(p, func(r []byte) { le.PutUint64(r[16+16:], 0) })
 			return p
-		}, ErrCorrupt, "belongs to another structure"},
+		}, ErrCorrupt, "belongs to the"},
 
-		{"metadata signature", child, func(p []byte) []byte { p[childMetadataOffset] = 'M'; return p }, ErrCorrupt, "Metadata"},
-		{"metadata count", child, func(p []byte) []byte { le.PutUint16(p[childMetadataOffset+10:], 2048); return p }, ErrCorrupt, "2048"},
+		{"metadata signature", child, func(p []byte) []byte { p[layoutMetadataOffset] = 'M'; return p }, ErrCorrupt, "Metadata"},
+		{"metadata count", child, func(p []byte) []byte { le.PutUint16(p[layoutMetadataOffset+10:], 2048); return p }, ErrCorrupt, "2048"},
 		{"unknown required item", child, func(p []byte) []byte { addItem(p, other, itemIsRequired); return p }, ErrUnsupported, other.String()},
 		{"unknown optional item", child, func(p []byte) []byte { addItem(p, other, 0); return p }, nil, ""},
 		{"user item with a system ID", child, func(p []byte) []byte { addItem(p, virtualDiskSizeGUID, itemIsUser); return p }, nil, ""},
@@ -236,7 +230,7 @@ func TestRefused(t *testing.T) {
 		{"size beyond 64 TiB", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 1<<62); return p }, ErrCorrupt, "64 TiB"},
 		{"size beyond the BAT", child, func(p []byte) []byte { le.PutUint64(item(p, virtualDiskSizeGUID), 64<<40); return p }, ErrCorrupt, "BAT at offset 0x300000"},
 
-		{"no locator", child, func(p []byte) []byte { le.PutUint16(p[childMetadataOffset+10:], 5); return p }, ErrCorrupt, "without a parent locator"},
+		{"no locator", child, func(p []byte) []byte { le.PutUint16(p[layoutMetadataOffset+10:], 5); return p }, ErrCorrupt, "without a parent locator"},
 		{"locator type", child, func(p []byte) []byte { item(p, parentLocatorGUID)[0]++; return p }, ErrUnsupported, "found type"},
 		{"locator entries", child, func(p []byte) []byte { le.PutUint16(item(p, parentLocatorGUID)[18:], 60000); return p }, ErrCorrupt, "60000 entries"},
 		{"locator key outside", child, func(p []byte) []byte { le.PutUint32(item(p, parentLocatorGUID)[20:], 0xfffffff0); return p }, ErrCorrupt, "entry 0"},
@@ -256,32 +250,6 @@ func TestRefused(t *testing.T) {
 			p[i] = 'q'
 			return p
 		}, ErrCorrupt, "parent_linkage"},
-
-		{"blocks overlap", child, func(p []byte) []byte { setBAT(p, 1, getBAT(p, 2)); return p }, ErrCorrupt, "payload BAT entry at offset 0x300010"},
-		{"block over metadata", child, func(p []byte) []byte { setBAT(p, 1, 2*mib|6); return p }, ErrCorrupt, "belongs to another structure"},
-		{"block over its bitmap", child, func(p []byte) []byte { setBAT(p, 1, getBAT(p, ratio)); return p }, ErrCorrupt, "belongs to another structure"},
-		{"block in the header section", child, func(p []byte) []byte { setBAT(p, 1, 6); return p }, ErrCorrupt, "belongs to another structure"},
-		{"block outside", child, func(p []byte) []byte { setBAT(p, 1, uint64(len(p))|6); return p }, ErrCorrupt, "the file ends"},
-		{"block far outside", child, func(p []byte) []byte { setBAT(p, 1, 0xfffffffffff00006); return p }, ErrCorrupt, "the file ends"},
-		{"reserved state", child, func(p []byte) []byte { setBAT(p, 1, 5*mib|4); return p }, ErrCorrupt, "state 4"},
-		{"reserved bits", child, func(p []byte) []byte { setBAT(p, 4, 1<<19); return p }, ErrCorrupt, "reserved bits"},
-		{"reserved bits of a bitmap", child, func(p []byte) []byte { setBAT(p, ratio, getBAT(p, ratio)|8); return p }, ErrCorrupt, "reserved bits"},
-		{"offset of a zero block", child, func(p []byte) []byte { setBAT(p, 3, 99999*mib|2); return p }, nil, ""},
-		{"bitmap missing", child, func(p []byte) []byte { setBAT(p, ratio, 0); return p }, ErrCorrupt, "no sector bitmap"},
-		{"bitmap state", child, func(p []byte) []byte { setBAT(p, ratio, 4*mib|7); return p }, ErrCorrupt, "state 7"},
-		{"bitmap outside", child, func(p []byte) []byte { setBAT(p, ratio, 1<<40|6); return p }, ErrCorrupt, "the file ends"},
-		{"partial block without parent", child, func(p []byte) []byte {
-			item(p, fileParametersGUID)[4] = 0
-			return p
-		}, ErrCorrupt, "image without parent"},
-		{"bitmap without parent", big, func(p []byte) []byte {
-			item(p, fileParametersGUID)[4] = 0
-			return p
-		}, ErrCorrupt, "sector bitmap BAT entry"},
-
-		{"truncated child", child, func(p []byte) []byte { return p[:len(p)-1] }, ErrCorrupt, "payload BAT entry"},
-		{"truncated in a block", windows, func(p []byte) []byte { return p[:6<<20] }, ErrCorrupt, "payload BAT entry"},
-		{"last block as short as the disk", windows, func(p []byte) []byte { return p[:8<<20] }, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := c.change(bytes.Clone(c.base))
@@ -299,17 +267,6 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%v\nwant %v, with %q", err, c.want, c.text)
 			}
 		})
-	}
-}
-
-// TestTruncated cuts a file anywhere: no cut opens.
-func TestTruncated(t *testing.T) {
-	p := smallChild(t)
-	for n := 0; n < len(p); n += 37<<10 + 1 {
-		_, err := Open(bytes.NewReader(p[:n]), int64(n))
-		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotVHDX) {
-			t.Errorf("%d of %d bytes: %v", n, len(p), err)
-		}
 	}
 }
 
