@@ -20,7 +20,7 @@ var floors = map[string]int{
 	"engine/disk/vhd":         4,
 	"engine/disk/chain":       5,
 	"engine/disk/copier":      3,
-	"engine/copyfile":         4,
+	"engine/copyfile":         3,
 	"engine/disk/gpt":         3,
 	"engine/disk/fat32":       3,
 	"engine/windows/ntfs":     3,

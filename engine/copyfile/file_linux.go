@@ -1,0 +1,148 @@
+package copyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kinds of refusal; errors of the file system are wrapped as they are.
+var (
+	// ErrKind: the path is neither a regular file nor a block device.
+	ErrKind = errors.New("neither a regular file nor a block device")
+	// ErrSize: the target does not have the size that was asked for.
+	ErrSize = errors.New("target has another size")
+	// ErrOutOfRange: a write behind the size of the target.
+	ErrOutOfRange = errors.New("write outside the target")
+)
+
+// File is a raw file or block device. It is safe for concurrent use and
+// serves as copier.Target and copier.ZeroRanger.
+type File struct {
+	f      *os.File
+	size   int64
+	device bool
+}
+
+// Create makes a new sparse file of size bytes, which reads as zeros. A file
+// that exists is fs.ErrExist.
+func Create(path string, size int64) (*File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("copyfile: %w", err)
+	}
+	t := &File{f: f, size: size}
+	if err := t.lay(path); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return t, nil
+}
+
+// lay gives a new file its size, and its name a place that survives a crash.
+func (t *File) lay(path string) error {
+	if err := t.f.Truncate(t.size); err != nil {
+		return fmt.Errorf("copyfile: sizing the file: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("copyfile: %w", err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("copyfile: %w", err)
+	}
+	return nil
+}
+
+// Open opens what exists: a file of exactly size bytes, or a block device of at
+// least as many, of which the first are the target. What they hold is unknown.
+func Open(path string, size int64) (*File, error) {
+	// Without O_NONBLOCK, opening a named pipe by mistake would hang.
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("copyfile: %w", err)
+	}
+	t := &File{f: f, size: size}
+	if err := t.verify(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return t, nil
+}
+
+func (t *File) verify(path string) error {
+	info, err := t.f.Stat()
+	if err != nil {
+		return fmt.Errorf("copyfile: %w", err)
+	}
+	kind := info.Mode().Type()
+	t.device = kind&fs.ModeDevice != 0 && kind&fs.ModeCharDevice == 0
+	if kind != 0 && !t.device {
+		return fmt.Errorf("copyfile: %s: %w (%s)", path, ErrKind, kind)
+	}
+	// The size of a device is not in its Stat.
+	found, err := t.f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("copyfile: %w", err)
+	}
+	if found < t.size || !t.device && found > t.size {
+		return fmt.Errorf("copyfile: %s has %d bytes, expected %d: %w", path, found, t.size, ErrSize)
+	}
+	return nil
+}
+
+// Size is the size of the target in bytes.
+func (t *File) Size() int64 { return t.size }
+
+// ReadAt implements io.ReaderAt.
+func (t *File) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
+
+// WriteAt implements io.WriterAt, inside the size.
+func (t *File) WriteAt(p []byte, off int64) (int, error) {
+	if err := t.inside(off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	return t.f.WriteAt(p, off)
+}
+
+// ZeroRange makes a range read as zeros. A file gets a hole, a device is told
+// to zero its blocks. What cannot do it is errors.ErrUnsupported.
+func (t *File) ZeroRange(off, n int64) error {
+	if err := t.inside(off, n); err != nil || n == 0 {
+		return err
+	}
+	mode := uint32(unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE)
+	if t.device {
+		mode = unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE
+	}
+	conn, err := t.f.SyscallConn()
+	if err == nil {
+		var failed error
+		err = conn.Control(func(fd uintptr) {
+			for failed = unix.EINTR; failed == unix.EINTR; {
+				failed = unix.Fallocate(int(fd), mode, off, n)
+			}
+		})
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return fmt.Errorf("copyfile: zeroing %d bytes at offset %#x of %s: %w", n, off, t.f.Name(), err)
+	}
+	return nil
+}
+
+func (t *File) inside(off, n int64) error {
+	if off < 0 || n < 0 || off > t.size || n > t.size-off {
+		return fmt.Errorf("copyfile: %d bytes at offset %#x of %s, which has %d: %w", n, off, t.f.Name(), t.size, ErrOutOfRange)
+	}
+	return nil
+}
+
+// Sync returns when everything written is durable.
+func (t *File) Sync() error { return t.f.Sync() }
+
+// Close closes the target without a Sync.
+func (t *File) Close() error { return t.f.Close() }
