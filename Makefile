@@ -14,7 +14,7 @@ help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running)'
 	@echo 'make test           everything: set-up, lint, tests'
 	@echo 'make build          bin/imageport'
-	@echo 'make bench          time, bytes and history events of a job'
+	@echo 'make bench          a job, copying and the share, the last two beside their peers'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
 test: packages tools build lint unit fuzz
@@ -24,6 +24,8 @@ demo: packages tools build
 
 bench: packages tools build
 	go run ./bench
+	go run ./bench/copy
+	go run ./bench/share
 
 build:
 	go build -trimpath -o bin/imageport ./cmd/imageport

@@ -10,8 +10,11 @@ import (
 // Credential is a user name and password. It never prints itself: whatever
 // formats, logs or marshals one gets a fixed text.
 type Credential struct {
-	// Username is a plain name, DOMAIN\user or user@domain. With Domain set it
-	// is taken literally.
+	// Username is a plain name, DOMAIN\user or user@domain. The last goes to the
+	// server as it is, with an empty domain, because only a domain controller
+	// knows what is before and after the @ of a user principal name: it need be
+	// neither the account's name nor the domain's. With Domain set, Username is
+	// taken literally.
 	Username string
 	Password string
 	// Domain is empty for an account of the server itself.
@@ -35,9 +38,6 @@ func (c Credential) account() (user, domain string) {
 	}
 	if domain, user, ok := strings.Cut(c.Username, `\`); ok {
 		return user, domain
-	}
-	if i := strings.LastIndexByte(c.Username, '@'); i > 0 {
-		return c.Username[:i], c.Username[i+1:]
 	}
 	return c.Username, ""
 }

@@ -3,6 +3,8 @@ package share
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -47,6 +49,9 @@ func (d localDir) Close() error { return nil }
 func (d localDir) Open(ctx context.Context, name string) (File, error) {
 	// Asking first keeps us from opening what is not a file: a pipe would block.
 	info, err := d.Stat(ctx, name)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, job.Errorf(job.ImageNotFound, remedyFile, "%s is not a file", d.path(name))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +130,11 @@ func (d localDir) Stat(ctx context.Context, name string) (Info, error) {
 	if err != nil {
 		return Info{}, localFault(err)
 	}
-	if !info.Mode().IsRegular() {
-		return Info{}, folderError(d.path(name))
+	switch {
+	case info.IsDir():
+		return Info{}, inTheWayError(d.path(name), "a folder")
+	case !info.Mode().IsRegular():
+		return Info{}, inTheWayError(d.path(name), "a device or pipe")
 	}
 	return Info{Name: name, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
@@ -176,8 +184,21 @@ func (f localFile) ModTime() time.Time { return f.info.ModTime }
 func (f localFile) Close() error       { return localFault(f.file.Close()) }
 
 func (f localFile) ReadAt(p []byte, off int64) (int, error) {
+	if off >= f.info.Size && off >= 0 {
+		return 0, io.EOF
+	}
+	var end error
+	if left := f.info.Size - off; off >= 0 && int64(len(p)) > left {
+		p, end = p[:left], io.EOF
+	}
 	n, err := f.file.ReadAt(p, off)
-	return n, localFault(err)
+	if err == io.EOF {
+		return n, changedError(f.file.Name(), fmt.Sprintf("it ends at byte %d and had %d bytes", off+int64(n), f.info.Size))
+	}
+	if err != nil {
+		return n, localFault(err)
+	}
+	return n, end
 }
 
 type localWriter struct{ file *os.File }

@@ -69,11 +69,13 @@ func (s *smbStore) treeFault(ctx context.Context, l *link, err error) error {
 	err = plain(err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return job.Errorf(job.ShareNotFound, remedyShare, "there is no share %s: %w", unc, err)
+		// Without the cause: fs.ErrNotExist is for files.
+		return job.Errorf(job.ShareNotFound, remedyShare, "there is no share %s: %v", unc, err)
 	case errors.Is(err, fs.ErrPermission):
 		return job.Errorf(job.ShareDenied, remedyPermit, "user %s may not use the share %s: %w", s.user, unc, err)
 	case !l.alive():
-		return s.lostError("connect to "+unc, l)
+		return job.Errorf(job.ShareUnreachable, remedyReach,
+			"the file server at %s broke off before the share %s was connected: %w", s.loc.addr(), unc, l.cause())
 	}
 	if r, ok := known(err); ok {
 		return job.Errorf(r.code, r.remedy, "connect to %s: %s: %w", unc, r.what, err)
@@ -177,14 +179,21 @@ func existsError(target, op string) error {
 		"%s: there is a file %s already: %w", op, target, fs.ErrExist)
 }
 
+// folderError is the error of who wants to read the file.
 func folderError(target string) error {
 	return job.Errorf(job.ImageNotFound, remedyFile, "%s is a folder, not a file", target)
 }
 
-func changedError(target, how string, cause error) error {
-	const remedy = "Start the job again when nothing writes to the file"
-	if cause != nil {
-		return job.Errorf(job.SourceChanged, remedy, "%s changed while it was read: %s: %w", target, how, cause)
-	}
-	return job.Errorf(job.SourceChanged, remedy, "%s changed while it was read: %s", target, how)
+// inTheWayError is the error of who asks what has the name. It matches
+// fs.ErrExist: the name is taken, though not by a file.
+func inTheWayError(target, what string) error {
+	return job.Errorf(job.OutputExists, "Choose another name, or remove it",
+		"%s is %s, not a file: %w", target, what, fs.ErrExist)
+}
+
+// changedError never has fs.ErrNotExist as its cause, not even if the file has
+// vanished: who gets it has had the file open.
+func changedError(target, how string) error {
+	return job.Errorf(job.SourceChanged, "Start the job again when nothing writes to the file",
+		"%s changed while it was read: %s", target, how)
 }

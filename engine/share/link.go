@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,14 +22,21 @@ import (
 // kills the link.
 type link struct {
 	net.Conn
-	ctx context.Context
-	end context.CancelCauseFunc
+	ctx   context.Context
+	end   context.CancelCauseFunc
+	start time.Time
+	heard atomic.Int64 // when the server last sent something: nanoseconds since start
 }
 
-var errStalled = errors.New("the server did not answer")
+var (
+	errStalled = errors.New("the server did not answer")
+	// errHungUp stands for the io.EOF of a connection, which would pass for that
+	// of a file.
+	errHungUp = errors.New("the server closed the connection")
+)
 
 func newLink(conn net.Conn) *link {
-	l := &link{Conn: conn}
+	l := &link{Conn: conn, start: time.Now()}
 	l.ctx, l.end = context.WithCancelCause(context.Background())
 	return l
 }
@@ -50,7 +60,13 @@ func (l *link) cause() error { return context.Cause(l.ctx) }
 
 func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
-	if err != nil {
+	if n > 0 {
+		l.heard.Store(int64(time.Since(l.start)))
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		l.kill(errHungUp)
+	case err != nil:
 		l.kill(err)
 	}
 	return n, err
@@ -64,6 +80,49 @@ func (l *link) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// silence is for how long nothing has come from the server.
+func (l *link) silence() time.Duration {
+	return time.Since(l.start) - time.Duration(l.heard.Load())
+}
+
+// patienceTimes bounds how long a request may take although the server keeps
+// sending other things.
+const patienceTimes = 10
+
+// killStalled kills the link if the server is silent for as long as patience,
+// until the function returned is called. Silence counts, not the time that the
+// request takes: many requests share a slow line.
+func (l *link) killStalled(patience time.Duration) (stop func()) {
+	var (
+		mu    sync.Mutex // over, timer
+		over  bool
+		timer *time.Timer
+		begun = time.Now()
+	)
+	check := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
+		}
+		waited := time.Since(begun)
+		if quiet := min(waited, l.silence()); quiet < patience && waited < patienceTimes*patience {
+			timer.Reset(patience - quiet)
+			return
+		}
+		l.kill(fmt.Errorf("%w for %v", errStalled, patience))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(patience, check)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
+}
+
 // session is a connected share on one link.
 type session struct {
 	*link
@@ -71,16 +130,13 @@ type session struct {
 }
 
 // call runs one request, or a few that belong together. The link dies if ctx
-// ends or the server keeps it waiting for longer than patience.
+// ends or the server keeps silent for as long as patience.
 func (s *session) call(ctx context.Context, patience time.Duration, request func(*session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	defer s.killAfter(ctx)()
-	timer := time.AfterFunc(patience, func() {
-		s.kill(fmt.Errorf("%w for %v", errStalled, patience))
-	})
-	defer timer.Stop()
+	defer s.killStalled(patience)()
 
 	err := request(s)
 	if err != nil && sessionGone(err) {

@@ -18,6 +18,9 @@ type Location struct {
 	Port   int    // 0 is 445
 	Share  string
 	Folder string // '/'-separated, "" is the share's root
+	// User is the user name that a URL may carry. Dial takes it if the credential
+	// has none.
+	User string
 }
 
 // String gives the UNC path, `\\host\share\folder`. It leaves out the port.
@@ -29,7 +32,8 @@ func (l Location) String() string {
 	return s
 }
 
-// URL gives the same as `smb://host/share/folder`, with the port if it is not 445.
+// URL gives the same as `smb://user@host/share/folder`, with the port if it is
+// not 445. Parse reads both.
 func (l Location) URL() string {
 	host := l.Host
 	if l.Port != 0 && l.Port != defaultPort {
@@ -41,7 +45,13 @@ func (l Location) URL() string {
 	if l.Folder != "" {
 		u.Path += "/" + l.Folder
 	}
-	return u.String()
+	s := u.String()
+	if l.User != "" {
+		// Not url.User, which leaves the ';' that separates a domain as it is.
+		user := strings.ReplaceAll(url.QueryEscape(l.User), "+", "%20")
+		s = urlScheme + user + "@" + strings.TrimPrefix(s, urlScheme)
+	}
+	return s
 }
 
 // addr is host:port.

@@ -64,6 +64,56 @@ func TestReadOnlyShare(t *testing.T) {
 	}
 }
 
+// TestPermission: what the server does not let the user do.
+func TestPermission(t *testing.T) {
+	dir, err := os.MkdirTemp("", "permission")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := samba.New(t, samba.Options{
+		Shares: map[string]string{"closed": dir, "foreign": dir},
+		Closed: []string{"closed"},
+		As:     map[string]string{"foreign": "nobody"},
+	})
+	for name, mode := range map[string]os.FileMode{"secret": 0o600, "public": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "locked"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, driver := range drivers {
+		n := network(s, "", driver)
+		n.Location.Share = "closed"
+		_, err := share.Dial(t.Context(), n.Location, n.Credential, n.Options)
+		wantCode(t, "dial a share for others", err, job.ShareDenied, s.Username, "closed")
+
+		store := dial(t, s, "foreign", driver)
+		_, err = store.Open(t.Context(), "secret")
+		wantCode(t, "open", err, job.ShareDenied, s.Username, "secret")
+		_, err = store.CreateExcl(t.Context(), "new")
+		wantCode(t, "create", err, job.ShareDenied, s.Username, "new")
+		wantCode(t, "remove", store.Remove(t.Context(), "public"), job.ShareDenied, "public")
+		wantCode(t, "rename", store.Rename(t.Context(), "public", "g"), job.ShareDenied, "public")
+		n.Location.Share, n.Location.Folder = "foreign", "locked"
+		if inside, err := share.Dial(t.Context(), n.Location, n.Credential, n.Options); err == nil {
+			_, err = inside.List(t.Context())
+			wantCode(t, "list", err, job.ShareDenied, "locked")
+			inside.Close()
+		} else {
+			wantCode(t, "dial a locked folder", err, job.ShareDenied, "locked")
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 {
+		t.Errorf("the folder has %v, %v", entries, err)
+	}
+}
+
 func TestFullVolume(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
@@ -124,7 +174,7 @@ func TestRenameOfAnOpenFile(t *testing.T) {
 func TestDialArguments(t *testing.T) {
 	s := samba.New(t)
 	for _, driver := range drivers {
-		for _, user := range []string{s.Username, `ANY\` + s.Username, s.Username + "@any.example"} {
+		for _, user := range []string{s.Username, `ANY\` + s.Username, s.Username + "@" + samba.Domain} {
 			n := network(s, "", driver)
 			n.Credential.Username = user
 			store, err := share.Dial(t.Context(), n.Location, n.Credential, n.Options)
@@ -153,7 +203,14 @@ func TestDialArguments(t *testing.T) {
 		wantCode(t, name, err, job.BadRequest)
 	}
 	n := network(s, "", "")
-	n.Credential.Username = ""
-	_, err := share.Dial(t.Context(), n.Location, n.Credential, n.Options)
+	n.Location.User, n.Credential.Username = n.Credential.Username, ""
+	store, err := share.Dial(t.Context(), n.Location, n.Credential, n.Options)
+	if err != nil {
+		t.Errorf("with the user of the location: %v", err)
+	} else {
+		store.Close()
+	}
+	n.Location.User = ""
+	_, err = share.Dial(t.Context(), n.Location, n.Credential, n.Options)
 	wantCode(t, "no user", err, job.ShareAuthFailed)
 }

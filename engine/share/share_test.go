@@ -23,6 +23,7 @@ func TestLocation(t *testing.T) {
 		{Location{Host: "fs1", Share: "pvs"}, `\\fs1\pvs`, "smb://fs1/pvs", "fs1:445"},
 		{Location{Host: "fs1", Port: 445, Share: "pvs", Folder: "a/b c"}, `\\fs1\pvs\a\b c`, "smb://fs1/pvs/a/b%20c", "fs1:445"},
 		{Location{Host: "10.0.0.1", Port: 4450, Share: "pvs$"}, `\\10.0.0.1\pvs$`, "smb://10.0.0.1:4450/pvs$", "10.0.0.1:4450"},
+		{Location{Host: "fs1", Share: "pvs", User: `CORP\me`}, `\\fs1\pvs`, "smb://CORP%5Cme@fs1/pvs", "fs1:445"},
 		{Location{Host: "fd00::1", Share: "pvs"}, `\\fd00::1\pvs`, "smb://[fd00::1]/pvs", "[fd00::1]:445"},
 	} {
 		if c.loc.String() != c.unc || c.loc.URL() != c.url || c.loc.addr() != c.addr {
@@ -38,10 +39,9 @@ func TestCredentialAccount(t *testing.T) {
 	}{
 		{Credential{Username: "svc"}, "svc", "", "svc"},
 		{Credential{Username: `CORP\svc`}, "svc", "CORP", `CORP\svc`},
-		{Credential{Username: "svc@corp.example"}, "svc", "corp.example", `corp.example\svc`},
+		{Credential{Username: "svc@corp.example"}, "svc@corp.example", "", "svc@corp.example"},
 		{Credential{Username: "svc", Domain: "CORP"}, "svc", "CORP", `CORP\svc`},
 		{Credential{Username: "a@b", Domain: "CORP"}, "a@b", "CORP", `CORP\a@b`},
-		{Credential{Username: "@odd"}, "@odd", "", "@odd"},
 	} {
 		user, domain := c.cred.account()
 		if user != c.user || domain != c.domain || c.cred.display() != c.display {

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
+	"sync"
+	"time"
 
 	"imageport/job"
 )
@@ -14,6 +15,9 @@ import (
 // the folder is there. The store lives until Close or until ctx ends, whichever
 // comes first: both abort everything under way, including reads and writes of
 // its files, which take no context.
+//
+// Dial itself does not wait for a server that is away: Options.Patience is for
+// one that goes away later.
 func Dial(ctx context.Context, loc Location, cred Credential, opt Options) (Store, error) {
 	if err := loc.check(); err != nil {
 		return nil, err
@@ -22,11 +26,18 @@ func Dial(ctx context.Context, loc Location, cred Credential, opt Options) (Stor
 	if err != nil {
 		return nil, err
 	}
+	if cred.Username == "" {
+		cred.Username = loc.User
+	}
 	if user, _ := cred.account(); user == "" {
 		return nil, job.Errorf(job.ShareAuthFailed, "Put a user name into the credential",
 			"the credential for %s has no user name", loc)
 	}
-	s := &smbStore{loc: loc, opt: opt, user: cred.display(), slots: make([]slot, opt.Connections)}
+	s := &smbStore{
+		loc: loc, opt: opt, user: cred.display(),
+		slots:  make([]slot, opt.Connections),
+		window: make(chan struct{}, opt.Connections*maxRequests),
+	}
 	for i := range s.slots {
 		s.slots[i].turn = make(chan struct{}, 1)
 	}
@@ -47,6 +58,7 @@ func Dial(ctx context.Context, loc Location, cred Credential, opt Options) (Stor
 		_ = s.Close()
 		return nil, err
 	}
+	s.patience = opt.Patience
 	return s, nil
 }
 
@@ -59,16 +71,13 @@ type smbStore struct {
 	renameLogon logonFunc // nil: the same
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
+	patience    time.Duration // Options.Patience once dialled, 0 before
 	slots       []slot
+	window      chan struct{} // holds one for each read under way
+	mu          sync.Mutex    // what slots say is under it
 }
 
 type logonFunc func(context.Context, *link) (logon, error)
-
-// slot is the place of one connection.
-type slot struct {
-	turn chan struct{} // held by who looks at or replaces the session
-	ses  *session
-}
 
 // errClosed is the cause of the end of a store that was closed.
 var errClosed = fmt.Errorf("the share is closed: %w", fs.ErrClosed)
@@ -78,81 +87,80 @@ func (s *smbStore) Close() error {
 	return nil
 }
 
-// session gives the i-th connection, made anew if it is gone.
-func (s *smbStore) session(ctx context.Context, i int) (*session, error) {
-	sl := &s.slots[i]
-	select {
-	case sl.turn <- struct{}{}:
-		defer func() { <-sl.turn }()
-	case <-ctx.Done():
-		return nil, s.ended(ctx, "connect to "+s.loc.addr())
-	case <-s.ctx.Done():
-		return nil, s.ended(s.ctx, "connect to "+s.loc.addr())
-	}
-	if sl.ses != nil && sl.ses.alive() {
-		return sl.ses, nil
-	}
-	ses, err := s.connect(ctx, s.logon)
-	if err != nil {
-		return nil, err
-	}
-	sl.ses = ses
-	return ses, nil
-}
-
-// connect makes a connection that dies with the store.
-func (s *smbStore) connect(ctx context.Context, logon logonFunc) (*session, error) {
-	dial, cancel := context.WithTimeoutCause(ctx, s.opt.DialTimeout,
-		fmt.Errorf("%w for %v", errStalled, s.opt.DialTimeout))
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-
-	conn, err := (&net.Dialer{}).DialContext(dial, "tcp", s.loc.addr())
-	if err != nil {
-		return nil, s.dialFault(ctx, err)
-	}
-	l := newLink(conn)
-	forget := l.killAfter(s.ctx)
-	context.AfterFunc(l.ctx, func() { forget() })
-	defer l.killAfter(dial)()
-
-	user, err := logon(l.ctx, l)
-	if err != nil {
-		defer l.kill(err)
-		return nil, s.logonFault(ctx, l, err)
-	}
-	t, err := user.tree(l.ctx, `\\`+s.loc.Host+`\`+s.loc.Share)
-	if err != nil {
-		defer l.kill(err)
-		return nil, s.treeFault(ctx, l, err)
-	}
-	return &session{link: l, tree: t}, nil
-}
-
-// do runs a request on the first connection. One that only asks is repeated
-// once if the connection was lost.
+// do runs a request on the first connection. One that only asks is repeated if
+// the connection was lost.
 func (s *smbStore) do(ctx context.Context, ask bool, op, name string, request func(*session) error) error {
-	for {
+	return s.persist(ctx, func() (outcome, error) {
 		ses, err := s.session(ctx, 0)
 		if err != nil {
-			return err
+			return away(err), err
 		}
 		err = ses.call(ctx, s.opt.StallTimeout, request)
 		if err == nil {
-			return nil
+			return settled, nil
 		}
+		how := settled
 		if ask && s.lost(ctx, ses) {
-			ask = false
-			continue
+			how = connectionLost
 		}
-		return s.fault(ctx, ses.link, op, name, err)
-	}
+		return how, s.fault(ctx, ses.link, op, name, err)
+	})
 }
 
 // lost reports whether a request failed because the connection went, and nobody
 // wanted that.
 func (s *smbStore) lost(ctx context.Context, ses *session) bool {
 	return !ses.alive() && ctx.Err() == nil && s.ctx.Err() == nil
+}
+
+// outcome says whether an operation that failed is worth another attempt.
+type outcome int
+
+const (
+	settled        outcome = iota // no: it succeeded, or the server refused it
+	connectionLost                // at once: as a rule only the connection is gone
+	serverAway                    // after a while: the server itself is gone
+)
+
+// away is the outcome of an attempt to connect.
+func away(err error) outcome {
+	if job.CodeOf(err) == job.ShareUnreachable {
+		return serverAway
+	}
+	return settled
+}
+
+// The pause between two attempts to reach a server that is away.
+const (
+	minPause = 50 * time.Millisecond
+	maxPause = time.Second
+)
+
+// persist repeats what failed for want of the server: once at once, then until
+// the store's patience is over.
+func (s *smbStore) persist(ctx context.Context, attempt func() (outcome, error)) error {
+	var since time.Time // of the first failure
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		how, err := attempt()
+		if how == settled || ctx.Err() != nil || s.ctx.Err() != nil {
+			return err
+		}
+		first := since.IsZero()
+		if first {
+			since = time.Now()
+		}
+		if first && how == connectionLost {
+			continue
+		}
+		if time.Since(since)+pause > s.patience {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		case <-s.ctx.Done():
+		}
+	}
 }
 
 func (s *smbStore) checkFolder(ctx context.Context) error {
@@ -165,7 +173,7 @@ func (s *smbStore) checkFolder(ctx context.Context) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return job.Errorf(job.ShareNotFound, remedy,
-			"there is no folder %q on \\\\%s\\%s: %w", s.loc.Folder, s.loc.Host, s.loc.Share, fs.ErrNotExist)
+			"there is no folder %q on \\\\%s\\%s", s.loc.Folder, s.loc.Host, s.loc.Share)
 	case err != nil:
 		return err
 	case !info.IsDir():

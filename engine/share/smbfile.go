@@ -10,12 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// maxIO is the most that one request carries. The protocol allows more, but
-// Windows servers do not accept it, so both libraries stop here as well; they
-// go lower if the server says so.
-const maxIO = 1 << 20
+	"imageport/job"
+)
 
 func (s *smbStore) Open(ctx context.Context, name string) (File, error) {
 	if err := checkName(name); err != nil {
@@ -55,7 +52,6 @@ type smbFile struct {
 	store   *smbStore
 	info    Info
 	closed  atomic.Bool
-	turn    atomic.Uint64 // spreads reads over the handles
 	handles []handle
 }
 
@@ -74,6 +70,9 @@ func (f *smbFile) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read %s: negative offset %d: %w", f.store.loc.file(f.info.Name), off, fs.ErrInvalid)
 	}
+	if f.closed.Load() {
+		return 0, f.closedError()
+	}
 	if off >= f.info.Size {
 		return 0, io.EOF
 	}
@@ -81,32 +80,65 @@ func (f *smbFile) ReadAt(p []byte, off int64) (int, error) {
 	if left := f.info.Size - off; int64(len(p)) > left {
 		p, end = p[:left], io.EOF
 	}
-	for done := 0; done < len(p); {
-		n, err := f.readChunk(p[done:min(done+maxIO, len(p))], off+int64(done))
+	n, err := inPieces(len(p), cap(f.store.window), func(from, to int) (int, error) {
+		return f.readPiece(p[from:to], off+int64(from))
+	})
+	if err != nil {
+		return n, err
+	}
+	return n, end
+}
+
+// readPiece fills p.
+func (f *smbFile) readPiece(p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := f.readSome(p[done:], off+int64(done))
 		done += n
 		if err != nil {
 			return done, err
 		}
 	}
-	return len(p), end
+	return done, nil
 }
 
-// readChunk reads some of p, over a new connection if the one at hand was lost.
-func (f *smbFile) readChunk(p []byte, off int64) (int, error) {
-	i := int(f.turn.Add(1) % uint64(len(f.handles)))
-	n, ses, err := f.tryRead(i, p, off)
-	if err != nil && ses != nil && f.store.lost(f.store.ctx, ses) {
+// readSome reads at least a byte of p, over whichever connection can.
+func (f *smbFile) readSome(p []byte, off int64) (n int, err error) {
+	s := f.store
+	err = s.persist(s.ctx, func() (outcome, error) {
+		i, err := s.take()
+		if err != nil {
+			return settled, err
+		}
+		defer s.give(i)
+		var ses *session
 		n, ses, err = f.tryRead(i, p, off)
+		switch {
+		case n > 0:
+			return settled, nil
+		case ses != nil && s.lost(s.ctx, ses):
+			// Looked at first: the libraries also give io.EOF for the end of a
+			// connection.
+			return connectionLost, f.fault(ses, off, err)
+		case ses != nil && (err == nil || errors.Is(err, io.EOF)):
+			return settled, f.changed(fmt.Sprintf("it ends at byte %d and had %d bytes", off, f.info.Size))
+		case ses != nil:
+			return settled, f.fault(ses, off, err)
+		case job.CodeOf(err) != job.SourceChanged && !f.closed.Load() && s.others(i):
+			return serverAway, err // not for them
+		}
+		return away(err), err
+	})
+	return n, err
+}
+
+// fault is the store's, except that a file that was open cannot be missing:
+// callers take fs.ErrNotExist for "there is no such file".
+func (f *smbFile) fault(ses *session, off int64, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.changed("it was removed or renamed")
 	}
-	switch {
-	case n > 0:
-		return n, nil
-	case err == nil || errors.Is(err, io.EOF):
-		return 0, f.changed(fmt.Sprintf("it ends at byte %d and had %d bytes", off, f.info.Size), nil)
-	case ses == nil:
-		return 0, err
-	}
-	return 0, f.store.fault(f.store.ctx, ses.link, fmt.Sprintf("read at byte %d", off), f.info.Name, err)
+	return f.store.fault(f.store.ctx, ses.link, fmt.Sprintf("read at byte %d", off), f.info.Name, err)
 }
 
 // tryRead gives the connection that it used, if it came to that.
@@ -160,14 +192,14 @@ func (f *smbFile) ready(h *handle, i int) (*session, error) {
 	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, f.changed("it was removed or renamed", fs.ErrNotExist)
+		return nil, f.changed("it was removed or renamed")
 	case err != nil:
 		return ses, err
 	case info.Size != f.info.Size || !info.ModTime.Equal(f.info.ModTime):
 		_ = ses.call(s.ctx, s.opt.StallTimeout, func(*session) error { return remote.Close() })
 		return nil, f.changed(fmt.Sprintf("it had %d bytes of %s, now it has %d of %s",
 			f.info.Size, f.info.ModTime.UTC().Format(time.RFC3339Nano),
-			info.Size, info.ModTime.UTC().Format(time.RFC3339Nano)), nil)
+			info.Size, info.ModTime.UTC().Format(time.RFC3339Nano)))
 	}
 	h.ses, h.remote = ses, remote
 	return ses, nil
@@ -200,82 +232,6 @@ func (f *smbFile) closedError() error {
 	return closedError(f.store.loc.file(f.info.Name))
 }
 
-func (f *smbFile) changed(how string, cause error) error {
-	return changedError(f.store.loc.file(f.info.Name), how, cause)
-}
-
-// smbWriter writes over the connection that made the file, and no other.
-type smbWriter struct {
-	store *smbStore
-	name  string
-	ses   *session
-
-	mu     sync.RWMutex // shared by writes and syncs
-	remote remoteFile   // nil once closed
-}
-
-func (s *smbStore) CreateExcl(ctx context.Context, name string) (WritableFile, error) {
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	w := &smbWriter{store: s, name: name}
-	err := s.do(ctx, false, "create", name, func(ses *session) (err error) {
-		w.ses = ses
-		w.remote, err = ses.tree.openFile(s.loc.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
-}
-
-func (w *smbWriter) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("write %s: negative offset %d: %w", w.store.loc.file(w.name), off, fs.ErrInvalid)
-	}
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	for done := 0; done < len(p); {
-		chunk, at := p[done:min(done+maxIO, len(p))], off+int64(done)
-		err := w.call(fmt.Sprintf("write at byte %d", at), 1, func() error {
-			n, err := w.remote.WriteAt(chunk, at)
-			if err == nil && n != len(chunk) {
-				err = io.ErrShortWrite
-			}
-			return err
-		})
-		if err != nil {
-			return done, err
-		}
-		done += len(chunk)
-	}
-	return len(p), nil
-}
-
-func (w *smbWriter) Sync() error {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	return w.call("sync", 10, func() error { return w.remote.Sync() })
-}
-
-func (w *smbWriter) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	err := w.call("close", 1, func() error { return w.remote.Close() })
-	w.remote = nil
-	return err
-}
-
-// call runs a request that may take stalls times the usual time. mu is held.
-func (w *smbWriter) call(op string, stalls time.Duration, request func() error) error {
-	s := w.store
-	if w.remote == nil {
-		return closedError(s.loc.file(w.name))
-	}
-	err := w.ses.call(s.ctx, stalls*s.opt.StallTimeout, func(*session) error { return request() })
-	if err != nil {
-		return s.fault(s.ctx, w.ses.link, op, w.name, err)
-	}
-	return nil
+func (f *smbFile) changed(how string) error {
+	return changedError(f.store.loc.file(f.info.Name), how)
 }

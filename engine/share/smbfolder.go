@@ -19,15 +19,17 @@ func (s *smbStore) Rename(ctx context.Context, from, to string) error {
 	if s.renameLogon == nil {
 		return s.renamed(s.do(ctx, false, op, from, rename), from, to)
 	}
-	ses, err := s.connect(ctx, s.renameLogon)
-	if err != nil {
-		return err
-	}
-	defer ses.kill(errClosed)
-	if err := ses.call(ctx, s.opt.StallTimeout, rename); err != nil {
-		return s.renamed(s.fault(ctx, ses.link, op, from, err), from, to)
-	}
-	return nil
+	return s.renamed(s.persist(ctx, func() (outcome, error) {
+		ses, err := s.connect(ctx, s.renameLogon)
+		if err != nil {
+			return away(err), err
+		}
+		defer ses.kill(errClosed)
+		if err := ses.call(ctx, s.opt.StallTimeout, rename); err != nil {
+			return settled, s.fault(ctx, ses.link, op, from, err)
+		}
+		return settled, nil
+	}), from, to)
 }
 
 // renamed names the right file when the target was in the way.
@@ -42,7 +44,17 @@ func (s *smbStore) Remove(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return s.do(ctx, false, "remove", name, func(ses *session) error { return ses.tree.Remove(s.loc.path(name)) })
+	return s.do(ctx, false, "remove", name, func(ses *session) error {
+		// The libraries' Remove takes an empty folder as well.
+		info, err := ses.tree.Stat(s.loc.path(name))
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			return errIsFolder
+		}
+		return ses.tree.Remove(s.loc.path(name))
+	})
 }
 
 func (s *smbStore) Stat(ctx context.Context, name string) (Info, error) {
@@ -58,7 +70,7 @@ func (s *smbStore) Stat(ctx context.Context, name string) (Info, error) {
 		return Info{}, err
 	}
 	if info.IsDir() {
-		return Info{}, folderError(s.loc.file(name))
+		return Info{}, inTheWayError(s.loc.file(name), "a folder")
 	}
 	return Info{Name: name, Size: info.Size(), ModTime: info.ModTime()}, nil
 }

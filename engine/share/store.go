@@ -33,7 +33,8 @@ type Store interface {
 	Rename(ctx context.Context, from, to string) error
 	// Remove deletes a file. The error is fs.ErrNotExist if there is none.
 	Remove(ctx context.Context, name string) error
-	// Stat describes a file. The error is fs.ErrNotExist if there is none.
+	// Stat describes a file. The error is fs.ErrNotExist if nothing has the name,
+	// and job.OutputExists and fs.ErrExist if a folder has it.
 	Stat(ctx context.Context, name string) (Info, error)
 	// List describes the files of the folder, sorted by name. Folders in it are
 	// left out.
@@ -52,9 +53,11 @@ type Info struct {
 	ModTime time.Time
 }
 
-// File is a file opened for reading. ReadAt may be called concurrently. A lost
-// connection is made anew once for each read and the file reopened; the error
-// is job.SourceChanged if its size or modification time is then another.
+// File is a file opened for reading. ReadAt may be called concurrently, and
+// issues the pieces of a large read at the same time. A lost connection is made
+// anew, for as long as Options.Patience if the server is away, and the file
+// reopened; the error is job.SourceChanged if its size or modification time is
+// then another, or if it is gone. No error of an open file is fs.ErrNotExist.
 type File interface {
 	io.ReaderAt
 	io.Closer
@@ -65,7 +68,7 @@ type File interface {
 }
 
 // WritableFile is a file made by CreateExcl. WriteAt may be called
-// concurrently. A lost connection fails with job.ShareIO for good: what the
+// concurrently, and issues the pieces of a large write at the same time. A lost connection fails with job.ShareIO for good: what the
 // server has of the file is then unknown, and the writer starts a fresh file.
 type WritableFile interface {
 	io.WriterAt
@@ -79,8 +82,10 @@ type WritableFile interface {
 const (
 	// DriverCloudSoda is the default.
 	DriverCloudSoda = "cloudsoda"
-	// DriverHirochachacha is slower and cannot read from a server that requires
-	// signing. It is there for servers with which the default has trouble.
+	// DriverHirochachacha is slower, and of little use with a server that requires
+	// signing: it takes the server's interim answers, which are unsigned by design
+	// ([MS-SMB2] 3.2.5.1.3), for forged, and fails whatever the server did not
+	// answer at once. It is there for servers with which the default has trouble.
 	DriverHirochachacha = "hirochachacha"
 )
 
@@ -90,14 +95,24 @@ type Options struct {
 	Driver string
 	// DialTimeout limits making one connection, logon included. 0 is 15 s.
 	DialTimeout time.Duration
-	// StallTimeout is how long the server may keep one request of at most 1 MiB
-	// waiting before the connection counts as lost. Sync may take ten times as
-	// long. 0 is 60 s.
+	// StallTimeout is how long the server may keep silent while a request waits
+	// before the connection counts as lost. A request that waits ten times as
+	// long loses it even if the server sends other things. Sync gets ten times
+	// the time. 0 is 60 s.
 	StallTimeout time.Duration
-	// Connections is the number of connections that reads are spread over; they
-	// are made when first needed. 0 is 1.
+	// Connections is the number of connections that reads are spread over. One is
+	// made by Dial, others when reads come at the same time. 0 is 4, 8 the most.
 	Connections int
+	// Patience is how long operations wait for a server that went away after
+	// Dial: reads, Open, Stat, List and Free, and whatever has not been sent yet.
+	// 0 is 30 s; negative is not at all, but a connection that is merely lost is
+	// made anew once.
+	Patience time.Duration
 }
+
+// maxConnections is more than is of use: the memory that reads under way take
+// is 16 MiB for each.
+const maxConnections = 8
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Driver == "" {
@@ -115,7 +130,11 @@ func (o Options) withDefaults() (Options, error) {
 		o.StallTimeout = time.Minute
 	}
 	if o.Connections < 1 {
-		o.Connections = 1
+		o.Connections = 4
+	}
+	o.Connections = min(o.Connections, maxConnections)
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
 	}
 	return o, nil
 }

@@ -27,6 +27,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	changed sync.Cond // mu; any of the fields below
 	stalled bool
+	refuse  bool
 	closed  bool
 	delay   time.Duration
 	count   [2]int64 // bytes forwarded, by Direction
@@ -116,6 +117,27 @@ func (p *Proxy) Resume() {
 	p.changed.Broadcast()
 }
 
+// Refuse resets new connections as soon as they are made, or no longer does.
+func (p *Proxy) Refuse(refuse bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = refuse
+}
+
+// CutOne resets one of the open connections, any, and reports whether there was
+// one.
+func (p *Proxy) CutOne() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		c.cut()
+		delete(p.open, c)
+		p.changed.Broadcast()
+		return true
+	}
+	return false
+}
+
 // Cut resets all open connections. New ones are accepted.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -161,6 +183,13 @@ func (p *Proxy) Bytes(d Direction) int64 {
 	return p.count[d]
 }
 
+// Open is how many connections there are now.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
+}
+
 // Connections is how many connections clients have made.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
@@ -182,7 +211,7 @@ func (p *Proxy) accept() {
 		c := &pair{[2]*net.TCPConn{client.(*net.TCPConn), target.(*net.TCPConn)}}
 		p.mu.Lock()
 		p.total++
-		if p.closed {
+		if p.closed || p.refuse {
 			c.cut()
 		} else {
 			p.open[c] = struct{}{}

@@ -135,6 +135,49 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestCutOneAndRefuse(t *testing.T) {
+	p := proxy.New(t, echo(t))
+	conns := []net.Conn{dial(t, p), dial(t, p), dial(t, p)}
+	for _, c := range conns {
+		ping(t, c, 5)
+	}
+	p.Refuse(true)
+	if !p.CutOne() {
+		t.Error("there was nothing to cut")
+	}
+	left := 0
+	for _, c := range conns {
+		if works(c) {
+			left++
+		}
+	}
+	if left != 2 || p.Open() != 2 {
+		t.Errorf("%d of 3 connections are left, the proxy says %d", left, p.Open())
+	}
+	if c, err := net.Dial("tcp", p.Addr()); err == nil { // it may learn of the reset later
+		if works(c) {
+			t.Error("a new connection works")
+		}
+		c.Close()
+	}
+	p.Refuse(false)
+	ping(t, dial(t, p), 5)
+	p.Cut()
+	if p.CutOne() {
+		t.Error("cut one of none")
+	}
+}
+
+// works reports whether a byte comes back.
+func works(c net.Conn) bool {
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte("x")); err != nil {
+		return false
+	}
+	_, err := c.Read(make([]byte, 1))
+	return err == nil
+}
+
 func TestStopWhileStalled(t *testing.T) {
 	p, err := proxy.Start(echo(t))
 	if err != nil {

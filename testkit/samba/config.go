@@ -33,6 +33,10 @@ func (s *Server) configure(opt Options) error {
 	if opt.Signing != "" {
 		set("server signing", opt.Signing)
 	}
+	if opt.Protocol != "" {
+		set("server min protocol", opt.Protocol)
+		set("server max protocol", opt.Protocol)
+	}
 	if opt.Encrypt {
 		set("server smb encrypt", "required")
 	}
@@ -65,6 +69,12 @@ func (s *Server) configure(opt Options) error {
 			set("read only", "yes")
 		} else {
 			set("read only", "no")
+		}
+		if slices.Contains(opt.Closed, name) {
+			set("valid users", "nobody")
+		}
+		if user := opt.As[name]; user != "" {
+			set("force user", user)
 		}
 	}
 	return os.WriteFile(s.file("smb.conf"), []byte(b.String()), 0o600)

@@ -15,9 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // DefaultShare is the share that a server has if none are given.
@@ -34,6 +32,14 @@ type Options struct {
 	Shares map[string]string
 	// ReadOnly names the shares that refuse writes.
 	ReadOnly []string
+	// Closed names the shares that let nobody in.
+	Closed []string
+	// As says, by share name, as which user of the machine to serve the files
+	// instead of the one that runs this process.
+	As map[string]string
+	// Protocol is the only dialect to speak, by smbd's name for it: "SMB2_10".
+	// Empty is what smbd speaks by default.
+	Protocol string
 	// Signing is smbd's "server signing": "mandatory", or empty for its default.
 	Signing string
 	// Encrypt refuses clients that do not encrypt.
@@ -43,6 +49,10 @@ type Options struct {
 	// Log gets the server's log when it has stopped. Nil drops it.
 	Log io.Writer
 }
+
+// Domain is a domain as a client may name it. The server knows the user by
+// itself, with any domain apart from it, and as user@Domain.
+const Domain = "testkit.example"
 
 // Server is a running smbd.
 type Server struct {
@@ -136,7 +146,7 @@ func (s *Server) prepare(ctx context.Context, opt Options) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(s.file("users"), []byte(me.Username+" = "+s.Username+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(s.file("users"), fmt.Appendf(nil, "%s = %s %[2]s@%s\n", me.Username, s.Username, Domain), 0o600); err != nil {
 		return err
 	}
 	if err := s.configure(opt); err != nil {
@@ -151,56 +161,6 @@ func (s *Server) prepare(ctx context.Context, opt Options) error {
 }
 
 func (s *Server) file(name string) string { return filepath.Join(s.dir, name) }
-
-// run starts smbd and waits until it answers.
-func (s *Server) run(ctx context.Context) error {
-	log, err := os.OpenFile(s.file("smbd.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command("smbd", "--foreground", "--no-process-group", "--debug-stdout",
-		"--configfile", s.file("smb.conf"))
-	cmd.Stdout, cmd.Stderr = log, log
-	// A process group of its own, for Stop, and for smbd itself: when its
-	// standard input is a pipe and that ends, it kills its group. The kernel
-	// ends the pipe when we die, of whatever cause. (A parent-death signal would
-	// reach only the first process, and would also be sent when the thread that
-	// started it ends.)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	leash, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.cmd, s.leash, s.exited = cmd, leash, make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(s.exited)
-	}()
-
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		conn, err := net.DialTimeout("tcp", s.Addr(), time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		select {
-		case <-s.exited:
-			return fmt.Errorf("smbd ended at once: %s", s.lastLog())
-		case <-ctx.Done():
-			s.kill()
-			return fmt.Errorf("smbd does not answer on port %d: %w: %s", s.Port, ctx.Err(), s.lastLog())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if err == nil {
-			return nil
-		}
-	}
-}
 
 // Stop ends the server. It may be called more than once.
 func (s *Server) Stop() {
@@ -218,42 +178,6 @@ func (s *Server) Stop() {
 			_ = os.RemoveAll(s.dir)
 		}
 	})
-}
-
-// kill ends smbd and its children, one for each connection and two more.
-func (s *Server) kill() {
-	if s.cmd == nil {
-		return
-	}
-	group := -s.cmd.Process.Pid
-	_ = syscall.Kill(group, syscall.SIGKILL)
-	_ = s.leash.Close()
-	<-s.exited
-	// The children are not ours to wait for, and nobody may bury them soon.
-	for range 100 {
-		if !alive(s.cmd.Process.Pid) {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	s.cmd = nil
-}
-
-// alive reports whether a process group has a process that is not a zombie
-// (proc_pid_stat(5): the state is the third field, the group the fifth).
-func alive(group int) bool {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, f := range stats {
-		stat, err := os.ReadFile(f)
-		if err != nil {
-			continue // gone
-		}
-		_, rest, _ := strings.Cut(string(stat), ") ")
-		if field := strings.Fields(rest); len(field) > 2 && field[2] == strconv.Itoa(group) && field[0] != "Z" {
-			return true
-		}
-	}
-	return false
 }
 
 // lastLog is the end of the log, for errors.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imageport/engine/share"
+	"imageport/job"
 )
 
 func testReadLeavesNoTrace(t *testing.T, h Harness) {
@@ -140,6 +141,24 @@ func testReadAt(t *testing.T, h Harness) {
 	defer e.Close()
 	if n, err := e.ReadAt(make([]byte, 1), 0); n != 0 || err != io.EOF {
 		t.Errorf("read of an empty file: %d, %v", n, err)
+	}
+}
+
+// testTruncated: a file that has become shorter does not end, it has changed.
+func testTruncated(t *testing.T, h Harness) {
+	s := h.open(t)
+	h.put(t, "f", noise(3<<20))
+	f, err := s.Open(t.Context(), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Truncate(h.path("f"), 1<<20+5); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{3 << 19, 1 << 20, 0} {
+		_, err = f.ReadAt(make([]byte, 2<<20), off)
+		wantError(t, "read", err, job.SourceChanged, nil)
 	}
 }
 

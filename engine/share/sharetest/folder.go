@@ -172,7 +172,23 @@ func testFolderIsNoFile(t *testing.T, h Harness) {
 	_, err := s.Open(t.Context(), "sub")
 	wantError(t, "open a folder", err, job.ImageNotFound, nil)
 	_, err = s.Stat(t.Context(), "sub")
-	wantError(t, "stat a folder", err, job.ImageNotFound, nil)
+	wantError(t, "stat a folder", err, job.OutputExists, fs.ErrExist)
+	if err != nil && !strings.Contains(err.Error(), "folder") {
+		t.Errorf("the message does not say what it is: %v", err)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder looks like nothing: %v", err)
+	}
+	h.put(t, "f", nil)
+	if err := s.Rename(t.Context(), "f", "sub"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("rename over a folder: %v", err)
+	}
+	if err := s.Remove(t.Context(), "sub"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("remove a folder: %v", err)
+	}
+	if st, err := os.Stat(h.path("sub")); err != nil || !st.IsDir() {
+		t.Errorf("the folder is gone: %v", err)
+	}
 	_, err = s.CreateExcl(t.Context(), "sub")
 	wantError(t, "create over a folder", err, job.OutputExists, fs.ErrExist)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,6 +34,12 @@ func runNetwork(t *testing.T, h Harness) {
 		{"DroppedWhileIdle", testDroppedWhileIdle},
 		{"DroppedWhileWriting", testDroppedWhileWriting},
 		{"ChangedWhileDropped", testChangedWhileDropped},
+		{"CutUnderCopy", testCutUnderCopy},
+		{"ReplacedUnderCopy", testReplacedUnderCopy},
+		{"OneConnectionLost", testOneConnectionLost},
+		{"Connections", testConnections},
+		{"Outstanding", testOutstanding},
+		{"ClientVanished", testClientVanished},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
@@ -240,7 +245,7 @@ func testCloseStalled(t *testing.T, h Harness) {
 // testStallTimeout: what can be repeated gives a stalled connection up and
 // succeeds over a new one; what cannot fails.
 func testStallTimeout(t *testing.T, h Harness) {
-	p, s, f, data := h.openThrough(t.Context(), t, 1000, share.Options{StallTimeout: time.Second})
+	p, s, f, data := h.openThrough(t.Context(), t, 1000, share.Options{StallTimeout: time.Second / 2})
 	p.Stall()
 	created := make(chan error, 1)
 	go func() { _, err := s.CreateExcl(t.Context(), "new"); created <- err }()
@@ -254,73 +259,4 @@ func testStallTimeout(t *testing.T, h Harness) {
 		t.Error("wrong bytes after a stall")
 	}
 	wantError(t, "create", <-created, job.ShareIO, nil)
-}
-
-func testDroppedWhileReading(t *testing.T, h Harness) {
-	for _, connections := range []int{1, 3} {
-		p, _, f, data := h.openThrough(t.Context(), t, 8<<20, share.Options{Connections: connections})
-		p.CutAfter(proxy.Down, 2<<20+12345)
-		if got := readAll(t, f); !bytes.Equal(got, data) {
-			t.Error("wrong bytes after a cut")
-		}
-		p.CutAfter(proxy.Down, 3<<20+1)
-		readEverywhere(t, f, data)
-	}
-}
-
-func testDroppedWhileIdle(t *testing.T, h Harness) {
-	p, s, f, data := h.openThrough(t.Context(), t, 1<<20, share.Options{})
-	p.Cut()
-	if names := list(t, s); len(names) != 1 {
-		t.Errorf("the folder has %q", names)
-	}
-	if got := readAll(t, f); !bytes.Equal(got, data) {
-		t.Error("wrong bytes")
-	}
-}
-
-func testDroppedWhileWriting(t *testing.T, h Harness) {
-	p, s, _, _ := h.openThrough(t.Context(), t, 1, share.Options{})
-	w := create(t, s, "out")
-	p.CutAfter(proxy.Up, 2<<20+1)
-	_, err := w.WriteAt(make([]byte, 4<<20), 0)
-	wantError(t, "write", err, job.ShareIO, nil)
-	wantError(t, "sync", w.Sync(), job.ShareIO, nil)
-	_, err = w.WriteAt([]byte("x"), 0)
-	wantError(t, "write again", err, job.ShareIO, nil)
-	wantError(t, "close", w.Close(), job.ShareIO, nil)
-	if err := s.Remove(t.Context(), "out"); err != nil {
-		t.Errorf("remove what is there of it: %v", err)
-	}
-}
-
-func testChangedWhileDropped(t *testing.T, h Harness) {
-	for name, change := range map[string]func() error{
-		"longer": func() error { return os.WriteFile(h.path("f"), noise(3<<20), 0o644) },
-		"touched": func() error {
-			return os.Chtimes(h.path("f"), time.Time{}, time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC))
-		},
-	} {
-		p, _, f, _ := h.openThrough(t.Context(), t, 2<<20, share.Options{})
-		if err := change(); err != nil {
-			t.Fatal(err)
-		}
-		p.Cut()
-		_, err := f.ReadAt(make([]byte, 10), 0)
-		wantError(t, name, err, job.SourceChanged, nil)
-	}
-	p, _, f, _ := h.openThrough(t.Context(), t, 2<<20, share.Options{})
-	if err := os.Remove(h.path("f")); err != nil {
-		t.Fatal(err)
-	}
-	p.Cut()
-	_, err := f.ReadAt(make([]byte, 10), 0)
-	wantError(t, "removed", err, job.SourceChanged, fs.ErrNotExist)
-
-	_, _, f, _ = h.openThrough(t.Context(), t, 2<<20, share.Options{})
-	if err := os.Truncate(h.path("f"), 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.ReadAt(make([]byte, 10), 3<<19)
-	wantError(t, "truncated", err, job.SourceChanged, nil)
 }

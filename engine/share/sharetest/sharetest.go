@@ -50,6 +50,7 @@ func Run(t *testing.T, h Harness) {
 		{"BigFile", testBigFile},
 		{"ReadAt", testReadAt},
 		{"ConcurrentReadAt", testConcurrentReadAt},
+		{"Truncated", testTruncated},
 		{"List", testList},
 		{"Folder", testFolderIsNoFile},
 		{"Remove", testRemove},

@@ -78,7 +78,17 @@ func mounted(t testing.TB, image, options string, fill func(root string)) {
 		}
 	}
 	defer func() {
-		runTool(t, "umount", root)
+		// A process that another test is just starting holds our open files
+		// for a moment, between fork and exec.
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			out, err := exec.Command("umount", root).CombinedOutput()
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("umount %s: %v\n%s", root, err, out)
+			}
+		}
 		if err := <-ended; err != nil {
 			t.Fatalf("ntfs-3g: %v\n%s", err, stderr.String())
 		}
