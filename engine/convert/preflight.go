@@ -23,6 +23,9 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Approval, error)
 		return Approval{}, err
 	}
 	defer im.Close()
+	if err := store.Writable(ctx); err != nil {
+		return Approval{}, err
+	}
 	existing, err := stat(ctx, store, t.Output)
 	if err != nil {
 		return Approval{}, err

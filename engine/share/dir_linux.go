@@ -163,6 +163,16 @@ func (d localDir) List(ctx context.Context) ([]Info, error) {
 	return infos, nil
 }
 
+func (d localDir) Writable(ctx context.Context) error {
+	if err := d.enter(ctx, "open for writing"); err != nil {
+		return err
+	}
+	if err := unix.Access(string(d), unix.W_OK); err != nil {
+		return localFault(&os.PathError{Op: "access", Path: string(d), Err: err})
+	}
+	return nil
+}
+
 func (d localDir) Free(ctx context.Context) (int64, error) {
 	if err := d.enter(ctx, "ask for the free space"); err != nil {
 		return 0, err

@@ -50,6 +50,7 @@ func TestReadOnlyShare(t *testing.T) {
 	}
 	for _, driver := range drivers {
 		store := dial(t, s, "frozen", driver)
+		wantCode(t, "ask for write permission", store.Writable(t.Context()), job.ShareDenied)
 		_, err := store.CreateExcl(t.Context(), "new")
 		wantCode(t, "create", err, job.ShareDenied, s.Username, "new")
 		wantCode(t, "remove", store.Remove(t.Context(), "f"), job.ShareDenied)
@@ -96,6 +97,7 @@ func TestPermission(t *testing.T) {
 		store := dial(t, s, "foreign", driver)
 		_, err = store.Open(t.Context(), "secret")
 		wantCode(t, "open", err, job.ShareDenied, s.Username, "secret")
+		wantCode(t, "ask for write permission", store.Writable(t.Context()), job.ShareDenied)
 		_, err = store.CreateExcl(t.Context(), "new")
 		wantCode(t, "create", err, job.ShareDenied, s.Username, "new")
 		wantCode(t, "remove", store.Remove(t.Context(), "public"), job.ShareDenied, "public")

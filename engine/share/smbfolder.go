@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"slices"
 )
 
@@ -92,6 +93,18 @@ func (s *smbStore) List(ctx context.Context) ([]Info, error) {
 	}
 	slices.SortFunc(infos, func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
 	return infos, nil
+}
+
+func (s *smbStore) Writable(ctx context.Context) error {
+	return s.do(ctx, true, "open for writing", "", func(ses *session) error {
+		// A folder that is opened for writing is opened for adding files to it
+		// ([MS-SMB2] 2.2.13.1.2).
+		f, err := ses.tree.openFile(s.loc.folder(), os.O_WRONLY)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
 }
 
 func (s *smbStore) Free(ctx context.Context) (int64, error) {

@@ -39,6 +39,9 @@ type Store interface {
 	// List describes the files of the folder, sorted by name. Folders in it are
 	// left out.
 	List(ctx context.Context) ([]Info, error)
+	// Writable fails with job.ShareDenied if the user may not make files in the
+	// folder. It asks only, and changes nothing.
+	Writable(ctx context.Context) error
 	// Free gives the bytes that the user may still write to the volume.
 	Free(ctx context.Context) (bytes int64, err error)
 	// Close aborts what is under way and frees the connections. It does not

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -40,6 +41,15 @@ func TestRefusals(t *testing.T) {
 	set := func(key string, value any) func(map[string]any) {
 		return func(b map[string]any) { b[key] = value }
 	}
+	// Each its own output: these run at the same time.
+	requests := 0
+	request := func(change func(map[string]any)) []byte {
+		requests++
+		return r.body(func(b map[string]any) {
+			b["outputImageFilename"] = fmt.Sprintf("out-%d", requests)
+			change(b)
+		})
+	}
 	before := r.files()
 	for _, c := range []struct {
 		name string
@@ -48,20 +58,20 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"bad JSON", []byte(`"{"`), job.BadRequest},
 		{"missing fields", []byte(`{}`), job.BadRequest},
-		{"unknown platform", r.body(set("platform", "toaster")), job.UnknownPlatform},
-		{"platform without a driver yet", r.body(set("platform", "vSphere")), job.UnknownPlatform},
-		{"another resource location", r.body(set("resourceLocationId", "elsewhere")), job.WrongResourceLocation},
-		{"unknown credential id", r.body(where("credentialId", "nobody")), job.UnknownCredential},
-		{"wrong password", r.body(where("credentialId", "wrong")), job.ShareAuthFailed},
-		{"unreachable share", r.body(where("port", closedPort(t))), job.ShareUnreachable},
-		{"no such share", r.body(where("sharePath", "nothing")), job.ShareNotFound},
-		{"no such folder", r.body(where("sharePath", "disks/nothing")), job.ShareNotFound},
-		{"missing image", r.body(set("inputImageFilename", "win11")), job.ImageNotFound},
-		{"wrong format", r.body(func(b map[string]any) {
+		{"unknown platform", request(set("platform", "toaster")), job.UnknownPlatform},
+		{"platform without a driver yet", request(set("platform", "vSphere")), job.UnknownPlatform},
+		{"another resource location", request(set("resourceLocationId", "elsewhere")), job.WrongResourceLocation},
+		{"unknown credential id", request(where("credentialId", "nobody")), job.UnknownCredential},
+		{"wrong password", request(where("credentialId", "wrong")), job.ShareAuthFailed},
+		{"unreachable share", request(where("port", closedPort(t))), job.ShareUnreachable},
+		{"no such share", request(where("sharePath", "nothing")), job.ShareNotFound},
+		{"no such folder", request(where("sharePath", "disks/nothing")), job.ShareNotFound},
+		{"missing image", request(set("inputImageFilename", "win11")), job.ImageNotFound},
+		{"wrong format", request(func(b map[string]any) {
 			b["inputImageFilename"], b["inputImageFormat"] = site.Image, "VhdDiskFormat"
 		}), job.WrongFormat},
-		{"hibernated", r.body(set("inputImageFilename", "asleep")), job.Hibernated},
-		{"output exists", r.body(set("outputImageFilename", "taken")), job.OutputExists},
+		{"hibernated", request(set("inputImageFilename", "asleep")), job.Hibernated},
+		{"output exists", request(set("outputImageFilename", "taken")), job.OutputExists},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,6 +31,9 @@ func testMissing(t *testing.T, h Harness) {
 
 func testCreateExcl(t *testing.T, h Harness) {
 	s := h.open(t)
+	if err := s.Writable(t.Context()); err != nil {
+		t.Errorf("the folder is not to be written to: %v", err)
+	}
 	h.put(t, "there.vhdx", []byte("old"))
 	_, err := s.CreateExcl(t.Context(), "there.vhdx")
 	wantError(t, "create over a file", err, job.OutputExists, fs.ErrExist)
