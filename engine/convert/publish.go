@@ -120,7 +120,7 @@ func setAside(ctx context.Context, store share.Store, t Task, existing FileID) e
 		return err
 	}
 	// Another file may have taken its place in between.
-	if aside, err = stat(ctx, store, t.replaced()); err != nil || *aside == existing {
+	if aside, err = stat(ctx, store, t.replaced()); err != nil || aside == nil || *aside == existing {
 		return err
 	}
 	return errors.Join(refusal, store.Rename(ctx, t.replaced(), t.Output))
