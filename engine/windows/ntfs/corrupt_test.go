@@ -285,10 +285,10 @@ func TestNotEditable(t *testing.T) {
 	t.Parallel()
 	v := open(t, unpack(t, featuresVolume))
 	for path, reason := range map[string]string{
-		"resident":                "resident",
-		"packed/text":             "compressed",
-		"sparse":                  "sparse",
-		"directory/file number 7": "CompactOS",
+		"resident":    "resident",
+		"packed/text": "compressed",
+		"sparse":      "sparse",
+		"XPRESS8K":    "CompactOS",
 	} {
 		f, err := v.Open(path)
 		if err != nil {

@@ -6,23 +6,20 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"imageport/engine/windows/wof"
 )
 
-// tagWOF marks a file that the Windows Overlay Filter compressed (CompactOS,
-// `compact /exe`): its data is in the stream WofCompressedData, in a format of
-// the filter's own, or in a WIM.
-const (
-	tagWOF    = 0x80000017
-	streamWOF = "WofCompressedData"
-)
-
-// File is the unnamed data stream of a file. It needs no closing.
+// File is the unnamed data stream of a file, as programs on Windows read it. It
+// needs no closing.
 type File struct {
 	path       string
-	stream     *stream
+	stream     *stream // $DATA, whatever it means
 	modTime    time.Time
 	reparseTag uint32
 	wof        bool
+	content    io.ReaderAt // nil if unreadable says why
+	unreadable error
 }
 
 // Open finds a file as Stat does. Files that cannot be read can be opened; see
@@ -48,17 +45,24 @@ func (v *Volume) openFile(rec *record, name, path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{path: path, modTime: e.ModTime, reparseTag: e.ReparseTag}
-	f.wof = f.reparseTag == tagWOF || len(rec.parts(typeData, streamWOF)) > 0
+	f.wof = f.reparseTag == wof.ReparseTag || len(rec.parts(typeData, wof.StreamName)) > 0
 	if f.stream, err = v.stream(rec, typeData, ""); err != nil {
 		return nil, err
 	}
 	if f.stream == nil { // legal: the same as an empty one
 		f.stream = &stream{vol: v, owner: rec.number, typ: typeData}
 	}
+	if f.reparseTag == wof.ReparseTag {
+		f.content, f.unreadable = v.openOverlay(rec, f.stream.size)
+	} else if reason := f.foreign(); reason != "" {
+		f.unreadable = fmt.Errorf("%w: it is %s", ErrUnsupported, reason)
+	} else {
+		f.content = f.stream
+	}
 	return f, nil
 }
 
-// Size is the length of the data in bytes.
+// Size is the length of the data in bytes, uncompressed.
 func (f *File) Size() int64 { return f.stream.size }
 
 // ModTime is when the data was last written.
@@ -79,11 +83,14 @@ func (f *File) Sparse() bool { return f.stream.flags&flagSparse != 0 }
 // Encrypted tells whether the data is encrypted by EFS.
 func (f *File) Encrypted() bool { return f.stream.flags&flagEncrypted != 0 }
 
-// WOF tells whether the file is compressed by the Windows Overlay Filter.
+// WOF tells whether the file is compressed by the Windows Overlay Filter
+// (CompactOS, `compact /exe`): its data is in the stream WofCompressedData, or
+// in a WIM.
 func (f *File) WOF() bool { return f.wof }
 
 // foreign says why $DATA is not what a program on Windows would read; empty
-// if it is.
+// if it is. A stream that WOF has left without its reparse point makes $DATA
+// doubtful.
 func (f *File) foreign() string {
 	switch {
 	case f.wof:
@@ -96,13 +103,14 @@ func (f *File) foreign() string {
 	return ""
 }
 
-// ReadAt implements io.ReaderAt. It fails with ErrUnsupported if the data is
-// encrypted, compressed by WOF, or elsewhere as some other reparse point says.
+// ReadAt implements io.ReaderAt. What is compressed, by NTFS or by WOF, it
+// decompresses. It fails with ErrUnsupported if the data is encrypted, or
+// elsewhere, as a reparse point says: in a WIM (WIMBoot), for example.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
-	if reason := f.foreign(); reason != "" {
-		return 0, fmt.Errorf("%s: %w: it is %s", f.path, ErrUnsupported, reason)
+	if f.unreadable != nil {
+		return 0, fmt.Errorf("%s: %w", f.path, f.unreadable)
 	}
-	n, err := f.stream.ReadAt(p, off)
+	n, err := f.content.ReadAt(p, off)
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%s: %w", f.path, err)
 	}

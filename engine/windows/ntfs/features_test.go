@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"imageport/engine/windows/wof"
 )
 
 // setAttributes sets FILE_ATTRIBUTE_* bits through ntfs-3g.
@@ -238,11 +240,11 @@ func TestForeignContents(t *testing.T) {
 	w := tree{"wof": content, "wofstream": content, "dedup": content, "junction/": nil, "efs": content, "uninitialised": content, "ordinary": content}
 	mounted(t, image, "", func(root string) {
 		w.write(t, root)
-		setReparse(t, filepath.Join(root, "wof"), tagWOF, []byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
+		setReparse(t, filepath.Join(root, "wof"), wof.ReparseTag, []byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0})
 		setReparse(t, filepath.Join(root, "dedup"), 0x80000013, make([]byte, 16))
 		target := []byte{0, 0, 12, 0, 14, 0, 0, 0, 'C', 0, ':', 0, '\\', 0, 'x', 0, 'y', 0, 'z', 0, 0, 0, 0, 0}
 		setReparse(t, filepath.Join(root, "junction"), 0xa0000003, target)
-		if err := syscall.Setxattr(filepath.Join(root, "wofstream"), "user."+streamWOF, random(2, 3000), 0); err != nil {
+		if err := syscall.Setxattr(filepath.Join(root, "wofstream"), "user."+wof.StreamName, random(2, 3000), 0); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -268,7 +270,7 @@ func TestForeignContents(t *testing.T) {
 		read, editError error
 		reason          string
 	}{
-		{"wof", tagWOF, true, false, ErrUnsupported, ErrNotEditable, "CompactOS"},
+		{"wof", wof.ReparseTag, true, false, ErrCorrupt, ErrNotEditable, "CompactOS"},
 		{"wofstream", 0, true, false, ErrUnsupported, ErrNotEditable, "CompactOS"},
 		{"dedup", 0x80000013, false, false, ErrUnsupported, ErrNotEditable, "tag 0x80000013"},
 		{"efs", 0, false, true, ErrUnsupported, ErrNotEditable, "EFS"},

@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"imageport/engine/windows/wof"
 )
 
 // featuresVolume has what windowsVolume lacks: attribute lists, index blocks,
-// compressed, sparse and fragmented files.
+// compressed (by NTFS and by WOF), sparse and fragmented files.
 //
 //go:embed testdata/features.ntfs.gz
 var featuresVolume []byte
@@ -25,7 +27,7 @@ var update = flag.Bool("update", false, "make testdata/features.ntfs.gz anew")
 
 func makeFeaturesVolume(t *testing.T) {
 	path := format(t, 3<<20, "-c", "1024")
-	mounted(t, path, "compression", func(root string) {
+	mounted(t, path, "compression,streams_interface=windows", func(root string) {
 		w := tree{"packed/text": text(1, 40_000), "resident": []byte("resident")}
 		if err := os.Mkdir(filepath.Join(root, "packed"), 0o755); err != nil {
 			t.Fatal(err)
@@ -50,7 +52,12 @@ func makeFeaturesVolume(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		setReparse(t, filepath.Join(root, "directory/file number 7"), tagWOF, make([]byte, 16))
+		for name, p := range packedVectors(t) {
+			p.write(t, filepath.Join(root, name), func(stream io.Writer) error {
+				_, err := stream.Write(p.stream)
+				return err
+			})
+		}
 	})
 	image, err := os.ReadFile(path)
 	if err != nil {
@@ -80,7 +87,7 @@ func TestFeaturesVolume(t *testing.T) {
 		makeFeaturesVolume(t)
 	}
 	v := open(t, unpack(t, featuresVolume))
-	lists, blocks, compressed, sparse, parts := 0, 0, 0, 0, 0
+	lists, blocks, compressed, sparse, parts, overlaid := 0, 0, 0, 0, 0, 0
 	err := walk(v, func(path string, e Entry) error {
 		rec, err := v.record(reference(e.Ref))
 		if err != nil {
@@ -107,10 +114,14 @@ func TestFeaturesVolume(t *testing.T) {
 		if f.Sparse() {
 			sparse++
 		}
-		return nil
+		if f.WOF() {
+			overlaid++
+			_, err = io.Copy(io.Discard, io.NewSectionReader(f, 0, f.Size()))
+		}
+		return err
 	})
-	if err != nil || lists == 0 || blocks == 0 || compressed == 0 || sparse == 0 || parts < 2 {
-		t.Errorf("%d attribute lists, %d directories with blocks, %d compressed and %d sparse files, %d parts of $DATA, %v", lists, blocks, compressed, sparse, parts, err)
+	if err != nil || lists == 0 || blocks == 0 || compressed == 0 || sparse == 0 || parts < 2 || overlaid != 4 {
+		t.Errorf("%d attribute lists, %d directories with blocks, %d compressed and %d sparse files, %d parts of $DATA, %d WOF files, %v", lists, blocks, compressed, sparse, parts, overlaid, err)
 	}
 }
 
@@ -144,7 +155,8 @@ func (p *patched) ReadAt(b []byte, off int64) (int, error) {
 }
 
 // places lists the sectors of a volume that hold structure: the boot sector,
-// MFT records, index blocks, $LogFile's restart pages, attribute lists.
+// MFT records, index blocks, $LogFile's restart pages, attribute lists, and
+// compressed data.
 func places(t testing.TB, image []byte) []int64 {
 	sectors := []int64{0}
 	for at := 0; at < len(image); at += stride {
@@ -164,7 +176,7 @@ func places(t testing.TB, image []byte) []int64 {
 			return err
 		}
 		for i, a := range rec.attributes {
-			if !a.nonResident || a.typ != typeAttributeList && a.flags&flagLZNT1 == 0 {
+			if !a.nonResident || a.typ != typeAttributeList && a.flags&flagLZNT1 == 0 && a.name != wof.StreamName {
 				continue
 			}
 			s, err := v.newStream(rec.number, &rec.attributes[i])
@@ -259,6 +271,14 @@ func exercise(t *testing.T, p *patched) {
 	known("LogFileClean", err)
 	_, err = v.Hibernated()
 	known("Hibernated", err)
+	end := int64(-1)
+	for r, err := range v.FreeSpace() {
+		known("FreeSpace", err)
+		if err == nil && (r.Offset <= end || r.Length <= 0 || r.Offset+r.Length > v.state.TotalBytes) {
+			t.Fatalf("free %+v behind %d on a volume of %d bytes", r, end, v.state.TotalBytes)
+		}
+		end = r.Offset + r.Length
+	}
 	entries := 0
 	err = walk(v, func(path string, e Entry) error {
 		if entries++; entries > 20_000 {
@@ -286,8 +306,8 @@ func exercise(t *testing.T, p *patched) {
 			}
 			at += x.Length
 		}
-		if err == nil && at != file.Size() {
-			t.Fatalf("%s: extents of %d bytes, want %d", path, at, file.Size())
+		if err == nil && at != file.stream.initialized {
+			t.Fatalf("%s: extents of %d bytes, want %d", path, at, file.stream.initialized)
 		}
 		return nil
 	})

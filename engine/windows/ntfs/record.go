@@ -60,6 +60,7 @@ const (
 	recordLogFile   = 2
 	recordVolume    = 3
 	recordRoot      = 5
+	recordBitmap    = 6
 	recordUpCase    = 10
 	firstUserRecord = 24
 )

@@ -41,6 +41,7 @@ func TestGeometries(t *testing.T) {
 		{"clusters of 2 MiB", 1 << 30, []string{"-c", "2097152"}, State{ClusterSize: 2 << 20, SectorSize: 512, RecordSize: 1024}},
 		{"sectors of 4096 bytes", 48 << 20, []string{"-s", "4096"}, State{ClusterSize: 4096, SectorSize: 4096, RecordSize: 4096}},
 		{"sectors of 4096 bytes, clusters of 64 KiB", 48 << 20, []string{"-s", "4096", "-c", "65536"}, State{ClusterSize: 65536, SectorSize: 4096, RecordSize: 4096}},
+		{"sectors of 4096 bytes, clusters of 2 MiB", 1 << 30, []string{"-s", "4096", "-c", "2097152"}, State{ClusterSize: 2 << 20, SectorSize: 4096, RecordSize: 4096}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
