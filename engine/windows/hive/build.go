@@ -21,10 +21,6 @@ const (
 	maxValueName = 16383 // characters
 	maxClass     = 0xffff
 	maxBins      = 512 << 20
-
-	// Subkeys in one list: as many as let the list fit in a page.
-	maxList  = (pageSize - binHeaderSize - 8) / 8
-	maxIndex = 0xffff
 )
 
 // Build writes the tree below root as a hive. Subkeys are put into the order
@@ -184,16 +180,11 @@ func (w *builder) key(k *Key, parent uint32, depth int) (uint32, error) {
 		modified = w.opt.Modified
 	}
 	c := w.at(off)
-	copy(c, "nk")
-	le.PutUint16(c[2:], flags)
-	le.PutUint64(c[4:], toFiletime(modified))
-	le.PutUint32(c[16:], parent)
+	copy(c, newKeyCell(name, flags, modified, parent, security))
 	le.PutUint32(c[20:], uint32(len(k.Subkeys)))
 	le.PutUint32(c[28:], subkeys)
-	le.PutUint32(c[32:], noCell)
 	le.PutUint32(c[36:], uint32(len(k.Values)))
 	le.PutUint32(c[40:], values)
-	le.PutUint32(c[44:], security)
 	le.PutUint32(c[48:], class)
 	for _, s := range k.Subkeys {
 		le.PutUint32(c[52:], max(le.Uint32(c[52:]), uint32(2*utf16Len(s.Name))))
@@ -203,9 +194,7 @@ func (w *builder) key(k *Key, parent uint32, depth int) (uint32, error) {
 		le.PutUint32(c[60:], max(le.Uint32(c[60:]), uint32(2*utf16Len(v.Name))))
 		le.PutUint32(c[64:], max(le.Uint32(c[64:]), uint32(len(v.Data))))
 	}
-	le.PutUint16(c[72:], uint16(len(name)))
 	le.PutUint16(c[74:], uint16(len(k.Class)))
-	copy(c[keyNodeSize:], name)
 	return off, nil
 }
 
@@ -214,6 +203,7 @@ func (w *builder) subkeys(k *Key, parent uint32, depth int) (uint32, error) {
 		return noCell, nil
 	}
 	sorted := slices.SortedStableFunc(slices.Values(k.Subkeys), func(a, b *Key) int { return compareNames(a.Name, b.Name) })
+	kind := leafKind(w.opt.Minor)
 	entries := make([]byte, 0, 8*len(sorted))
 	for i, s := range sorted {
 		if i > 0 && sameName(sorted[i-1].Name, s.Name) {
@@ -223,12 +213,11 @@ func (w *builder) subkeys(k *Key, parent uint32, depth int) (uint32, error) {
 		if err != nil {
 			return 0, err
 		}
-		entries = le.AppendUint32(entries, off)
-		entries = le.AppendUint32(entries, w.hint(s.Name))
+		entries = appendListEntry(entries, kind, off, s.Name)
 	}
 	var lists []byte
 	for part := range slices.Chunk(entries, 8*maxList) {
-		off, err := w.put(w.list(part, 8))
+		off, err := w.put(newList(kind, part))
 		if err != nil {
 			return 0, err
 		}
@@ -240,37 +229,7 @@ func (w *builder) subkeys(k *Key, parent uint32, depth int) (uint32, error) {
 	case n > maxIndex:
 		return 0, fmt.Errorf("%d subkeys", len(sorted))
 	}
-	c := w.list(lists, 4)
-	copy(c, "ri")
-	return w.put(c)
-}
-
-// list is the cell of a subkey list: hashed from version 1.5 on, before that
-// with the first four characters of the names.
-func (w *builder) list(entries []byte, width int) []byte {
-	c := []byte("lf")
-	if w.opt.Minor >= 5 {
-		c = []byte("lh")
-	}
-	c = le.AppendUint16(c, uint16(len(entries)/width))
-	return append(c, entries...)
-}
-
-func (w *builder) hint(name string) uint32 {
-	if w.opt.Minor >= 5 {
-		return nameHash(name)
-	}
-	var first [4]byte
-	for i, u := range utf16.Encode([]rune(name)) {
-		if i == len(first) {
-			break
-		}
-		if u > 0xff { // no hint: the whole name must be compared
-			return 0
-		}
-		first[i] = byte(u)
-	}
-	return le.Uint32(first[:])
+	return w.put(newList(listIndex, lists))
 }
 
 func (w *builder) values(values []Value) (uint32, error) {

@@ -4,12 +4,14 @@
 // A hive is decoded from and into bytes in memory. Reading bounds-checks every
 // offset, refuses cycles and never allocates much more than the file holds.
 // Building is deterministic: the same tree gives the same bytes. Editing in
-// place changes one value and nothing else, and never grows the file, so that
-// the clusters a hive occupies can be patched without a file system driver.
+// place adds or changes one value or key and nothing else. It keeps the length
+// of the file, so that the clusters a hive occupies can be patched without a
+// file system driver, unless AllowGrowth lets it add bins.
 //
-// It does not replay transaction logs (.LOG1, .LOG2): a hive that needs it says
-// so with Dirty, and refuses to be edited. It reads versions 1.3 to 1.6 only,
-// and ignores volatile keys, which exist in memory alone.
+// A hive that was not shut down says so with Dirty, and refuses to be edited.
+// Replay applies its transaction logs (.LOG1, .LOG2, of both formats) and gives
+// a clean hive, or refuses. The package reads versions 1.3 to 1.6 only, ignores
+// volatile keys, which exist in memory alone, and repairs nothing else.
 //
 // Field names follow the format's common description ("Windows NT Registry File
 // (REGF) format"): base block, bins (hbin), cells, and in the cells key nodes

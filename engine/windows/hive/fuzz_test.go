@@ -2,7 +2,10 @@ package hive
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"testing"
+	"time"
 )
 
 // FuzzParse takes any bytes as a hive.
@@ -10,6 +13,63 @@ func FuzzParse(f *testing.F) {
 	f.Add(smallHive(f, 5))
 	f.Add(smallHive(f, 3))
 	f.Fuzz(func(t *testing.T, b []byte) { exercise(t, b, []byte("some data")) })
+}
+
+// FuzzReplay takes any hive and any two logs. Checksums and hashes are made
+// right where one can be, so that damage gets past them.
+func FuzzReplay(f *testing.F) {
+	c := newCrash(f, 3)
+	f.Add(c.dirty(), c.log(1, 1), c.log(2, 3), false)
+	f.Add(c.dirty(), c.log(1, 3), []byte(nil), true)
+	f.Add(c.dirtyOld(2), c.oldLog(2), c.oldLog(1), false)
+	f.Add(tornBase(c.dirtyOld(2)), c.oldLog(2), c.log(1, 3), false)
+	f.Fuzz(func(t *testing.T, primary, log1, log2 []byte, torn bool) {
+		fix := func(b []byte) []byte {
+			b = bytes.Clone(b)
+			if len(b) < sectorSize {
+				return b
+			}
+			reseal(b)
+			for at := sectorSize; at+entryHeaderSize <= len(b); {
+				e := b[at:]
+				size := int64(le.Uint32(e[4:]))
+				if string(e[:4]) != "HvLE" || size < entryHeaderSize || size%4 != 0 || size > int64(len(e)) {
+					break
+				}
+				le.PutUint64(e[24:], marvin32(e[entryHeaderSize:size]))
+				le.PutUint64(e[32:], marvin32(e[:32]))
+				at += int(size)
+			}
+			return b
+		}
+		if !torn && len(primary) >= baseBlockSize {
+			primary = reseal(bytes.Clone(primary))
+		}
+		was := bytes.Clone(primary)
+		r, err := Replay(primary, fix(log1), fix(log2))
+		if !bytes.Equal(was, primary) {
+			t.Fatal("the primary has changed")
+		}
+		if err != nil {
+			if r.Hive != nil || !errors.Is(err, ErrLogUnusable) && !errors.Is(err, ErrNotHive) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if len(r.Hive) > len(primary)+len(log1)+len(log2) {
+			t.Fatalf("%d bytes, from a hive of %d and logs of %d and %d", len(r.Hive), len(primary), len(log1), len(log2))
+		}
+		if !r.Replayed {
+			return
+		}
+		if parse(t, r.Hive).Dirty() {
+			t.Fatal("dirty after the replay")
+		}
+		_ = root(t, r.Hive)
+		if again, err := Replay(r.Hive, fix(log1), fix(log2)); err != nil || again.Replayed {
+			t.Fatal("replayed again:", err)
+		}
+	})
 }
 
 // FuzzDamage puts 16-bit numbers into hives that are sound, and edits them with
@@ -61,6 +121,7 @@ func exercise(t *testing.T, b, data []byte) {
 	if err != nil {
 		return
 	}
+	h.AllowGrowth(len(b) + 3*pageSize)
 	paths := [][]string{nil, {"a", "b"}, {"c"}}
 	names := []string{"v", "new", "big"}
 	if tree, err := h.Root(); err == nil {
@@ -79,6 +140,14 @@ func exercise(t *testing.T, b, data []byte) {
 			continue
 		}
 		_, _ = h.SubkeyNames(p...)
+		was := bytes.Clone(h.Bytes())
+		if err := h.CreateKey(append(slices.Clone(p), "new", "key"), time.Time{}); err == nil {
+			if _, err := h.Lookup(append(slices.Clone(p), "new", "key")...); err != nil {
+				t.Fatal("after a key was added:", err)
+			}
+		} else if !bytes.Equal(was, h.Bytes()) {
+			t.Fatal("a failed edit changed the hive")
+		}
 		for _, name := range names {
 			was := bytes.Clone(h.Bytes())
 			if err := h.SetValue(p, Bytes(name, data)); err != nil {
@@ -96,6 +165,9 @@ func exercise(t *testing.T, b, data []byte) {
 			}
 			_ = h.DeleteValue(p, name)
 		}
+	}
+	if len(h.Bytes()) != len(b)+h.Grown() || h.Grown() > 3*pageSize {
+		t.Fatalf("the file grew from %d to %d bytes", len(b), len(h.Bytes()))
 	}
 	if _, err := Parse(h.Bytes()); err != nil {
 		t.Fatal("after edits:", err)

@@ -3,6 +3,7 @@ package hive
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,12 +16,16 @@ import (
 //	28  file type, 0 = primary file    32  file format, 1
 //	36  cell of the root key           40  bytes in the bins
 //	44  clustering factor, 1           48  last 32 characters of the file's name
+//	112 GUIDs of the resource manager and of its log
+//	144 flags, bit 0: a transaction is pending
 //	508 XOR of the 127 words before it
 const (
 	baseBlockSize = 4096
 	pageSize      = 4096
 	binHeaderSize = 32
 	checksumAt    = 508
+
+	fileTypePrimary = 0
 
 	// noCell stands where there is no cell. Cell offsets count from the first
 	// bin.
@@ -40,9 +45,11 @@ type Hive struct {
 	used  bitmap // where allocated cells begin, in units of 8 bytes
 
 	// For edits in place.
-	free  []uint32            // offsets of free cells, ascending; nil until the first edit
-	pages map[uint32]struct{} // pages of the bins that edits have changed
-	undo  []undoRecord        // what the running edit has overwritten
+	limit  int                 // length that the file may grow to
+	parsed int                 // length of the file that was parsed
+	free   []uint32            // offsets of free cells, ascending; nil until the first edit
+	pages  map[uint32]struct{} // pages of the bins that edits have changed
+	undo   []undoRecord        // what the running edit has overwritten
 }
 
 // Parse reads the base block and the layout of bins and cells of a hive. It
@@ -52,18 +59,16 @@ func Parse(b []byte) (*Hive, error) {
 	if len(b) < baseBlockSize || string(b[:4]) != "regf" {
 		return nil, fmt.Errorf("%w: no base block with signature \"regf\" in %d bytes", ErrNotHive, len(b))
 	}
-	if major, minor := le.Uint32(b[20:]), le.Uint32(b[24:]); major != 1 || minor < 3 || minor > 6 {
-		return nil, fmt.Errorf("%w: version %d.%d, want 1.3 to 1.6", ErrNotHive, major, minor)
-	}
-	if typ, format := le.Uint32(b[28:]), le.Uint32(b[32:]); typ != 0 || format != 1 {
-		return nil, fmt.Errorf("%w: file type %d, format %d, want 0 and 1", ErrNotHive, typ, format)
+	if err := checkPrimary(b); err != nil {
+		return nil, err
 	}
 	seq1, seq2 := le.Uint32(b[4:]), le.Uint32(b[8:])
 	sum := checksum(b)
 	h := &Hive{
-		b:     slices.Clone(b),
-		minor: le.Uint32(b[24:]),
-		dirty: seq1 != seq2 || sum != le.Uint32(b[checksumAt:]),
+		b:      slices.Clone(b),
+		minor:  le.Uint32(b[24:]),
+		parsed: len(b),
+		dirty:  seq1 != seq2 || sum != le.Uint32(b[checksumAt:]),
 	}
 	err := h.index()
 	if err != nil && h.dirty {
@@ -74,6 +79,24 @@ func Parse(b []byte) (*Hive, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// checkPrimary checks that a base block is one that we read.
+func checkPrimary(b []byte) error {
+	if err := checkVersion(b); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotHive, err)
+	}
+	if typ, format := le.Uint32(b[28:]), le.Uint32(b[32:]); typ != fileTypePrimary || format != 1 {
+		return fmt.Errorf("%w: file type %d, format %d, want 0 and 1", ErrNotHive, typ, format)
+	}
+	return nil
+}
+
+func checkVersion(b []byte) error {
+	if major, minor := le.Uint32(b[20:]), le.Uint32(b[24:]); major != 1 || minor < 3 || minor > 6 {
+		return fmt.Errorf("version %d.%d, want 1.3 to 1.6", major, minor)
+	}
+	return nil
 }
 
 // index checks that bins and cells tile the hive, and notes where allocated
@@ -145,7 +168,7 @@ func (h *Hive) Dirty() bool { return h.dirty }
 func (h *Hive) Version() uint32 { return h.minor }
 
 // Bytes is the hive as a file. The slice is the hive's own: it must not be
-// changed, and later edits show in it.
+// changed. Later edits show in it, unless they make the file longer.
 func (h *Hive) Bytes() []byte { return h.b }
 
 // Commit marks the edits as complete, as a flush does: both sequence numbers go
@@ -155,11 +178,21 @@ func (h *Hive) Commit(now time.Time) {
 	if h.dirty {
 		return
 	}
-	seq := le.Uint32(h.b[4:]) + 1
-	le.PutUint32(h.b[4:], seq)
-	le.PutUint32(h.b[8:], seq)
 	le.PutUint64(h.b[12:], toFiletime(now))
-	le.PutUint32(h.b[checksumAt:], checksum(h.b))
+	seal(h.b, le.Uint32(h.b[4:])+1)
+}
+
+// seal gives a base block its sequence number, twice, and its checksum.
+func seal(b []byte, seq uint32) {
+	le.PutUint32(b[4:], seq)
+	le.PutUint32(b[8:], seq)
+	le.PutUint32(b[checksumAt:], checksum(b))
+}
+
+// baseBlockName is the end of the path that Windows knew the hive by.
+func baseBlockName(b []byte) string {
+	name, _, _ := strings.Cut(decodeUTF16(b[48:112]), "\x00")
+	return name
 }
 
 func checksum(b []byte) uint32 {

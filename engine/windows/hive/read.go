@@ -1,6 +1,10 @@
 package hive
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Key node cells, nk:
 //
@@ -28,6 +32,22 @@ func (h *Hive) keyNode(off uint32) (keyNode, error) {
 		return keyNode{}, corrupt(off, "name of %d bytes in a key node of %d", n, len(c))
 	}
 	return keyNode{off, c}, nil
+}
+
+// newKeyCell is the contents of the cell of a key without subkeys, values and
+// class.
+func newKeyCell(name []byte, flags uint16, modified time.Time, parent, security uint32) []byte {
+	c := make([]byte, keyNodeSize, keyNodeSize+len(name))
+	copy(c, "nk")
+	le.PutUint16(c[2:], flags)
+	le.PutUint64(c[4:], toFiletime(modified))
+	le.PutUint32(c[16:], parent)
+	for _, list := range []int{28, 32, 40, 48} {
+		le.PutUint32(c[list:], noCell)
+	}
+	le.PutUint32(c[44:], security)
+	le.PutUint16(c[72:], uint16(len(name)))
+	return append(c, name...)
 }
 
 func (n keyNode) flags() uint16 { return le.Uint16(n.c[2:]) }
@@ -89,28 +109,19 @@ func (r *reading) subkeys(n keyNode) ([]uint32, error) {
 // appendList appends the subkeys in the list at off. An index (ri) holds lists
 // of the other kinds only.
 func (r *reading) appendList(list []uint32, off uint32, inIndex bool) ([]uint32, error) {
-	c, err := r.h.cell(off, "", 4)
+	l, err := r.h.subkeyList(off)
 	if err != nil {
 		return nil, err
 	}
-	width := 4
-	switch sig := string(c[:2]); {
-	case sig == "lf" || sig == "lh":
-		width = 8
-	case sig == "li" || sig == "ri" && !inIndex:
-	default:
-		return nil, corrupt(off, "subkey list begins with %q", c[:2])
+	if l.kind == listIndex && inIndex {
+		return nil, corrupt(off, "an index of subkey lists in another one")
 	}
-	count := int(le.Uint16(c[2:]))
-	if 4+count*width > len(c) {
-		return nil, corrupt(off, "%d subkeys in a list of %d bytes", count, len(c))
-	}
-	if err := r.spend(off, 4+count*width); err != nil {
+	if err := r.spend(off, 4+len(l.entries)); err != nil {
 		return nil, err
 	}
-	for i := range count {
-		sub := le.Uint32(c[4+i*width:])
-		if c[0] != 'r' {
+	for entry := range slices.Chunk(l.entries, l.width()) {
+		sub := le.Uint32(entry)
+		if l.kind != listIndex {
 			list = append(list, sub)
 		} else if list, err = r.appendList(list, sub, true); err != nil {
 			return nil, err
