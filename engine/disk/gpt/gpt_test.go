@@ -106,6 +106,19 @@ func TestProtectiveMBR(t *testing.T) {
 	}
 }
 
+// The array of 128 entries takes 32 sectors of 512 bytes, or 4 of 4096.
+func TestUsable(t *testing.T) {
+	for _, tt := range []struct {
+		sectorSize  int
+		first, last uint64
+	}{{512, 34, 9999 - 33}, {4096, 6, 9999 - 5}} {
+		table := Table{SectorSize: tt.sectorSize, Sectors: 10000}
+		if table.FirstUsable() != tt.first || table.LastUsable() != tt.last {
+			t.Errorf("%d: usable LBA %d to %d", tt.sectorSize, table.FirstUsable(), table.LastUsable())
+		}
+	}
+}
+
 // The example of UEFI appendix A and the well-known bytes of an ESP entry.
 func TestGUIDByteOrder(t *testing.T) {
 	b := make([]byte, 16)

@@ -43,28 +43,45 @@ type MBR struct {
 	// Signature identifies the disk to Windows, which records it in the BCD,
 	// in MountedDevices and in ReAgent.xml.
 	Signature uint32
-	// Partitions are the entries in use, in the order of the table.
+	// Partitions are the entries in use, in the order of the table, and after
+	// them the logical partitions, in the order of the chain.
 	Partitions []Partition
 }
 
-// Partition is an entry of the MBR. Extended (0x05, 0x0F, 0x85) and dynamic
-// (0x42) partitions are reported like any other.
+// Partition is a primary partition, which has an entry of the MBR, or a logical
+// one, which lies in an extended one. Extended (see Partition.Extended) and
+// dynamic (0x42) partitions are reported like any other.
 type Partition struct {
-	Index    int    // place in the table, 0 to 3
-	Active   bool   // the BIOS boots from it
+	// Index is the place in the table, 0 to 3. Logical partitions are counted
+	// from 4 on; tools that count from 1 call the first one 5.
+	Index    int
+	Active   bool   // the BIOS boots from it: never a logical partition
 	Type     byte   // never 0
-	FirstLBA uint64 // in sectors of the disk
+	FirstLBA uint64 // in sectors of the disk, also of logical partitions
 	Sectors  uint64 // never 0
+	// EBR is where the extended boot record of a logical partition lies, in
+	// sectors of the disk; 0 for a primary partition.
+	EBR uint64
 }
+
+// Logical tells that the partition lies in an extended one.
+func (p Partition) Logical() bool { return p.Index >= mbrEntryCount }
 
 func (p Partition) end() uint64 { return p.FirstLBA + p.Sectors }
 
 func (p Partition) String() string {
-	return fmt.Sprintf("entry %d (type 0x%02X, LBA %d to %d)", p.Index+1, p.Type, p.FirstLBA, p.end()-1)
+	what := "entry"
+	if p.Logical() {
+		what = "logical partition"
+	}
+	return fmt.Sprintf("%s %d (type 0x%02X, LBA %d to %d)", what, p.Index+1, p.Type, p.FirstLBA, p.end()-1)
 }
 
-// ReadMBR reads the partition table of a BIOS disk. Its errors are ErrNoMBR,
-// ErrProtective, ErrBadTable, or those of the disk.
+func (p Partition) span() span { return span{p.FirstLBA, p.end(), p.String()} }
+
+// ReadMBR reads the partition table of a BIOS disk, and the chains of its
+// extended partitions. Its errors are ErrNoMBR, ErrProtective, ErrBadTable, or
+// those of the disk.
 func ReadMBR(d disk.Disk) (MBR, error) {
 	if err := checkSectorSize(d.SectorSize()); err != nil {
 		return MBR{}, err
@@ -112,19 +129,40 @@ func ReadMBR(d disk.Disk) (MBR, error) {
 	if len(mbr.Partitions) == 0 {
 		return MBR{}, fmt.Errorf("gpt: the MBR has no partitions: %w", ErrNoMBR)
 	}
-	if err := apart(mbr.Partitions); err != nil {
+	spans := make([]span, len(mbr.Partitions))
+	for i, p := range mbr.Partitions {
+		spans[i] = p.span()
+	}
+	if err := apart(spans); err != nil {
 		return MBR{}, err
+	}
+	next := mbrEntryCount
+	for _, p := range mbr.Partitions {
+		if !p.Extended() {
+			continue
+		}
+		logical, err := readExtended(d, p, next)
+		if err != nil {
+			return MBR{}, err
+		}
+		mbr.Partitions = append(mbr.Partitions, logical...)
+		next += len(logical)
 	}
 	return mbr, nil
 }
 
-func apart(partitions []Partition) error {
-	sorted := slices.SortedFunc(slices.Values(partitions), func(a, b Partition) int {
-		return cmp.Compare(a.FirstLBA, b.FirstLBA)
-	})
-	for i := 1; i < len(sorted); i++ {
-		if a, b := sorted[i-1], sorted[i]; b.FirstLBA < a.end() {
-			return fmt.Errorf("gpt: MBR %v overlaps %v: %w", b, a, ErrBadTable)
+// span is what something occupies: LBA first to end-1.
+type span struct {
+	first, end uint64
+	what       string
+}
+
+// apart returns an ErrBadTable if two spans overlap. It sorts them.
+func apart(spans []span) error {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	for i := 1; i < len(spans); i++ {
+		if a, b := spans[i-1], spans[i]; b.first < a.end {
+			return fmt.Errorf("gpt: MBR %s overlaps %s: %w", b.what, a.what, ErrBadTable)
 		}
 	}
 	return nil

@@ -45,25 +45,25 @@ func TestReadMBR(t *testing.T) {
 	}{
 		{"system reserved and Windows", 512,
 			[]mbrEntrySpec{{0x80, 7, 2048, 4096}, {0, 7, 6144, 26624}},
-			[]Partition{{0, true, 7, 2048, 4096}, {1, false, 7, 6144, 26624}}},
+			[]Partition{{0, true, 7, 2048, 4096, 0}, {1, false, 7, 6144, 26624, 0}}},
 		{"one partition to the last sector", 512,
 			[]mbrEntrySpec{{0x80, 7, 63, 32768 - 63}},
-			[]Partition{{0, true, 7, 63, 32768 - 63}}},
+			[]Partition{{0, true, 7, 63, 32768 - 63, 0}}},
 		{"4096-byte sectors", 4096,
 			[]mbrEntrySpec{{0x80, 7, 256, 512}, {0, 7, 768, 3328}},
-			[]Partition{{0, true, 7, 256, 512}, {1, false, 7, 768, 3328}}},
+			[]Partition{{0, true, 7, 256, 512, 0}, {1, false, 7, 768, 3328, 0}}},
 		{"holes in the table, table order is not disk order", 512,
 			[]mbrEntrySpec{{}, {0, 0x27, 20000, 1000}, {}, {0x80, 7, 2048, 17952}},
-			[]Partition{{1, false, 0x27, 20000, 1000}, {3, true, 7, 2048, 17952}}},
-		{"extended and dynamic are the caller's to refuse", 512,
+			[]Partition{{1, false, 0x27, 20000, 1000, 0}, {3, true, 7, 2048, 17952, 0}}},
+		{"empty extended and dynamic are the caller's to refuse", 512,
 			[]mbrEntrySpec{{0x80, 7, 2048, 100}, {0, 0x0F, 4096, 100}, {0, 0x42, 8192, 100}, {0, 0x85, 9000, 1}},
-			[]Partition{{0, true, 7, 2048, 100}, {1, false, 0x0F, 4096, 100}, {2, false, 0x42, 8192, 100}, {3, false, 0x85, 9000, 1}}},
+			[]Partition{{0, true, 7, 2048, 100, 0}, {1, false, 0x0F, 4096, 100, 0}, {2, false, 0x42, 8192, 100, 0}, {3, false, 0x85, 9000, 1, 0}}},
 		{"two active partitions are the caller's to refuse", 512,
 			[]mbrEntrySpec{{0x80, 7, 2048, 100}, {0x80, 7, 4096, 100}},
-			[]Partition{{0, true, 7, 2048, 100}, {1, true, 7, 4096, 100}}},
+			[]Partition{{0, true, 7, 2048, 100, 0}, {1, true, 7, 4096, 100, 0}}},
 		{"an unused entry may hold anything", 512,
 			[]mbrEntrySpec{{0x80, 7, 2048, 100}, {0x13, 0, 2048, 100}},
-			[]Partition{{0, true, 7, 2048, 100}}},
+			[]Partition{{0, true, 7, 2048, 100, 0}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestReadMBRByWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (MBR{0xAF25A437, []Partition{{0, false, 7, 128, 6016}}}); !reflect.DeepEqual(mbr, want) {
+	if want := (MBR{0xAF25A437, []Partition{{0, false, 7, 128, 6016, 0}}}); !reflect.DeepEqual(mbr, want) {
 		t.Errorf("got %+v, want %+v", mbr, want)
 	}
 }

@@ -22,6 +22,7 @@ func TestSgdiskAccepts(t *testing.T) {
 		{"uneven", 1<<30 + 5*512, 512},
 		{"3 TiB", 3 << 40, 512},
 		{"4096-byte sectors", 1 << 30, 4096},
+		{"uneven, 4096-byte sectors", 1<<30 + 5*4096, 4096},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newFileDisk(t, tt.size, tt.sectorSize)
@@ -36,8 +37,15 @@ func TestSgdiskAccepts(t *testing.T) {
 			if out := run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found.") || strings.Contains(out, "Caution") {
 				t.Error(out)
 			}
-			if out := run(t, "sgdisk", "-p", path); !strings.Contains(out, "Disk identifier (GUID): "+strings.ToUpper(table.DiskGUID.String())) {
-				t.Error(out)
+			out := run(t, "sgdisk", "-p", path)
+			for _, want := range []string{
+				"Disk identifier (GUID): " + strings.ToUpper(table.DiskGUID.String()),
+				fmt.Sprintf("Sector size (logical%s): %d", map[bool]string{true: "", false: "/physical"}[path == d.Name()], tt.sectorSize),
+				fmt.Sprintf("First usable sector is %d, last usable sector is %d", table.FirstUsable(), table.LastUsable()),
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
 			}
 			for _, e := range table.Entries {
 				out := run(t, "sgdisk", fmt.Sprintf("-i%d", e.Index+1), path)

@@ -178,7 +178,9 @@ func (c *conversion) object(o Object) error {
 		return nil
 	}
 	if o.Type.image() == imageWindows {
-		c.path(o)
+		if err := c.path(o); err != nil {
+			return err
+		}
 	}
 	if winPE, _ := o.Bool(ElementWinPE); !winPE && (o.Type == TypeOSLoader || o.Type == TypeResume) {
 		c.change(o, ElementIsolatedContext, func() { o.SetBool(ElementIsolatedContext, true) })
@@ -186,10 +188,12 @@ func (c *conversion) object(o Object) error {
 	return nil
 }
 
-func (c *conversion) path(o Object) {
+// path makes an EFI program of the one that an object starts. Only the default
+// entry's must be one that it knows.
+func (c *conversion) path(o Object) error {
 	path, ok := o.String(ElementPath)
 	if !ok {
-		return
+		return nil
 	}
 	dir, file := "", path
 	if i := strings.LastIndexByte(path, '\\'); i >= 0 {
@@ -198,8 +202,12 @@ func (c *conversion) path(o Object) {
 	if program, ok := uefiPrograms[strings.ToLower(file)]; ok {
 		c.change(o, ElementPath, func() { o.SetString(ElementPath, dir+program) })
 	} else if !strings.HasSuffix(strings.ToLower(file), ".efi") {
+		if o.ID == c.defaultEntry {
+			return fmt.Errorf("%w: %s starts %.200q, for which there is no EFI program", ErrNoDefaultEntry, Name(o.ID), path)
+		}
 		c.rep.warn(WarnPathNotConverted, "%s starts %s, which is not an EFI program", Name(o.ID), path)
 	}
+	return nil
 }
 
 // Why a device cannot be rewritten.
@@ -248,6 +256,9 @@ func (c *conversion) device(o Object, e ElementID) error {
 		}
 	}
 	if d.innermost().Kind == KindUnknown && bytes.Equal(d.Encode(), old.Encode()) {
+		if isDefault && (e == ElementDevice || e == ElementOSDevice) {
+			return fmt.Errorf("%w: %s is %s", ErrNoDefaultEntry, where, old)
+		}
 		c.rep.warn(WarnUnknownDevice, "%s is of an unknown kind; kept as it is", where)
 	}
 	c.change(o, e, func() { o.SetDevice(e, d) })

@@ -3,6 +3,7 @@ package bcd
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -31,6 +32,13 @@ func convert(t testing.TB, src []byte, m Mapping) (*Store, Report) {
 // checkUEFI checks what is left of a store when nothing of BIOS is.
 func checkUEFI(t testing.TB, s *Store) {
 	t.Helper()
+	for path, v := range valuesOf(s) { // not as this package decodes devices
+		for _, sig := range []uint32{signature, 0x3ee7c, 0x36234da4} {
+			if bytes.Contains([]byte(v), fmt.Appendf(nil, "01 00 00 00 % x", le.AppendUint32(nil, sig))) {
+				t.Errorf("%s still has the signature %08x", path, sig)
+			}
+		}
+	}
 	for _, use := range s.PartitionRefs() {
 		if use.Ref.Style == StyleMBR {
 			t.Errorf("%s %s names %s", Name(use.Object), use.Element, use.Ref)
@@ -272,6 +280,14 @@ func TestConvertDevices(t *testing.T) {
 		{"second where no partition is", reuse(), second, ElementOSDevice, PartitionDevice(MBRPartition(signature, 512)), PartitionDevice(MBRPartition(signature, 512)), nil, WarnNoPartition},
 		{"second on the lost system partition", reuse(), second, ElementOSDevice, PartitionDevice(systemRef), PartitionDevice(espGPT), nil, WarnOnESP},
 		{"of unknown kind with a partition", reuse(), loaderID, ElementOSDevice, unknown, converted, nil, ""},
+		{"default of unknown kind", reuse(), loaderID, ElementOSDevice, network, Device{}, ErrNoDefaultEntry, ""},
+		{"default's loader of unknown kind", reuse(), loaderID, ElementDevice, network, Device{}, ErrNoDefaultEntry, ""},
+		{"another device of the default of unknown kind", reuse(), loaderID, 0x21000026, network, network, nil, WarnUnknownDevice},
+		{"another device of the default", reuse(), loaderID, 0x21000026, PartitionDevice(osRef), PartitionDevice(osGPT), nil, ""},
+		{"image in a file", reuse(), recoveryID, ElementDevice, RAMDiskDevice(ramdiskID, VHDDevice(PartitionDevice(osRef), `\a.vhd`), wim), RAMDiskDevice(ramdiskID, VHDDevice(PartitionDevice(osGPT), `\a.vhd`), wim), nil, ""},
+		{"virtual disk on the boot device", keep(), second, ElementOSDevice, VHDDevice(BootDevice(), `\a.vhd`), VHDDevice(PartitionDevice(systemGPT), `\a.vhd`), nil, ""},
+		{"virtual disk on the lost boot device", reuse(), second, ElementOSDevice, VHDDevice(BootDevice(), `\a.vhd`), Device{}, ErrFileOnESP, ""},
+		{"boot.sdi by its file", reuse(), ramdiskID, ElementSDIDevice, LocateDevice(ElementSDIPath), LocateDevice(ElementSDIPath), nil, ""},
 		{"of unknown kind", reuse(), second, ElementOSDevice, network, network, nil, WarnUnknownDevice},
 		{"in this GPT disk already", reuse(), loaderID, ElementOSDevice, PartitionDevice(osGPT), PartitionDevice(osGPT), nil, ""},
 	}
@@ -343,25 +359,36 @@ func TestConvertDropsLegacyEntries(t *testing.T) {
 }
 
 func TestConvertPaths(t *testing.T) {
+	second := GUID{2}
 	tests := []struct {
 		path, want string
-		warning    bool
+		warning    bool // the default entry is refused
 	}{
 		{`\Windows\System32\WinLoad.EXE`, `\Windows\System32\winload.efi`, false},
 		{`\windows\system32\boot\winload.exe`, `\windows\system32\boot\winload.efi`, false},
 		{`winload.exe`, `winload.efi`, false},
 		{`\windows\system32\winload.efi`, `\windows\system32\winload.efi`, false},
 		{`\tools\mywinload.exe`, `\tools\mywinload.exe`, true},
+		{`\Windows\System32\`, `\Windows\System32\`, true},
 	}
 	for _, tt := range tests {
-		src := win10BIOS()
-		object(t, src, loaderID).SetString(ElementPath, tt.path)
-		s, rep := convert(t, encode(t, src), reuse())
-		if got, _ := object(t, s, loaderID).String(ElementPath); got != tt.want {
-			t.Errorf("%s becomes %s, want %s", tt.path, got, tt.want)
-		}
-		if (len(rep.Warnings) > 0) != tt.warning {
-			t.Errorf("%s: warnings %v", tt.path, rep.Warnings)
+		for _, id := range []GUID{loaderID, second} {
+			src := win10BIOS()
+			src.AddObject(second, TypeOSLoader)
+			object(t, src, id).SetString(ElementPath, tt.path)
+			if tt.warning && id == loaderID {
+				if _, _, err := Convert(encode(t, src), reuse(), ConvertOptions{}); !errors.Is(err, ErrNoDefaultEntry) {
+					t.Errorf("%s: %v", tt.path, err)
+				}
+				continue
+			}
+			s, rep := convert(t, encode(t, src), reuse())
+			if got, _ := object(t, s, id).String(ElementPath); got != tt.want {
+				t.Errorf("%s becomes %s, want %s", tt.path, got, tt.want)
+			}
+			if warned := slices.ContainsFunc(rep.Warnings, func(w Warning) bool { return w.Code == WarnPathNotConverted }); warned != tt.warning || len(rep.Warnings) > 1 {
+				t.Errorf("%s: warnings %v", tt.path, rep.Warnings)
+			}
 		}
 	}
 }

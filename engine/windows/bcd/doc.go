@@ -5,9 +5,11 @@
 // installation started by UEFI from a GUID partition table, keeping everything
 // that does not depend on the firmware: recovery entries, locale, custom
 // elements, further systems. Devices that it has no mapping for are kept and
-// reported, unless the default entry needs them.
+// reported, unless the default entry needs them. Recovery makes the second store
+// of an EFI system partition from it, and Inspect tells for each what is started
+// from where, so that a caller can look whether it is there.
 //
-// It does not make stores from nothing (though New and the setters let a program
+// It makes no other stores from nothing (though New and the setters let a program
 // do it), does not look at disks or files, and writes no firmware variables: the
 // boot manager adds its own entries when it is first started.
 //

@@ -59,13 +59,21 @@ func FuzzConvert(f *testing.F) {
 }
 
 func checkConverted(t *testing.T, b []byte) {
-	_, _ = Inspect(b)
+	before, _ := Inspect(b)
+	files(before.Chain)
 	out, rep, err := Convert(b, reuse(), ConvertOptions{})
 	if err != nil {
 		return
 	}
-	if _, err := Inspect(out); err != nil {
+	sum, err := Inspect(out)
+	if err != nil {
 		t.Fatal("converted, but:", err)
+	}
+	files(sum.Chain)
+	if second, err := Recovery(out, ConvertOptions{}); err != nil {
+		t.Fatal("no recovery store:", err)
+	} else if n := len(read(t, second).PartitionRefs()); n > len(sum.Partitions) {
+		t.Fatalf("%d partitions in the recovery store, %d in the other", n, len(sum.Partitions))
 	}
 	warned := map[string]bool{}
 	for _, w := range rep.Warnings {

@@ -28,6 +28,11 @@ type Summary struct {
 
 	IsUEFI     bool // the default entry's loader is an EFI program
 	Partitions []PartitionUse
+	// MBR are those of Partitions that are in MBR disks: of this disk, none may
+	// be left after a conversion.
+	MBR []PartitionUse
+
+	Chain Chain // from the boot manager to the default entry's Windows
 }
 
 // Inspect summarises the store in the bytes of a hive. The errors are
@@ -41,7 +46,12 @@ func Inspect(src []byte) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	sum := Summary{Default: entry.ID, Partitions: s.PartitionRefs()}
+	sum := Summary{Default: entry.ID, Partitions: s.PartitionRefs(), Chain: s.chain(entry)}
+	for _, use := range sum.Partitions {
+		if use.Ref.Style == StyleMBR {
+			sum.MBR = append(sum.MBR, use)
+		}
+	}
 	sum.DefaultDescription, _ = entry.String(ElementDescription)
 	sum.DefaultPath, _ = entry.String(ElementPath)
 	sum.DefaultSystemRoot, _ = entry.String(ElementSystemRoot)
@@ -50,13 +60,12 @@ func Inspect(src []byte) (Summary, error) {
 	sum.DefaultKind = d.Kind
 	sum.DefaultDevice = d.innermost().Ref
 
-	if recovery, ok := s.recovery(entry); ok {
-		sum.Recovery = recovery.ID
-		if d, ok := recovery.Device(ElementDevice); ok {
-			sum.RecoveryPath = d.Path
-			sum.RecoveryKind = d.innermost().Kind
-			sum.RecoveryDevice = d.innermost().Ref
-		}
+	if list := sum.Chain.Recovery; len(list) > 0 {
+		image := list[0].Device
+		sum.Recovery = list[0].ID
+		sum.RecoveryPath = image.Path
+		sum.RecoveryKind = image.innermost().Kind
+		sum.RecoveryDevice = image.innermost().Ref
 	}
 	return sum, nil
 }
@@ -89,16 +98,6 @@ func (s *Store) defaultEntry() (Object, error) {
 		return Object{}, fmt.Errorf("%w: %s has no path", ErrNoDefaultEntry, Name(id))
 	}
 	return entry, nil
-}
-
-func (s *Store) recovery(entry Object) (Object, bool) {
-	ids, _ := entry.ObjectList(ElementRecoverySequence)
-	for _, id := range ids {
-		if o, ok := s.Object(id); ok {
-			return o, true
-		}
-	}
-	return Object{}, false
 }
 
 // innermost is the device that everything else lies on.

@@ -111,9 +111,15 @@ func (s *Store) RemoveObject(id GUID) { s.root.Key(objectsKey).DeleteKey(Braced(
 // PartitionUse is a partition named somewhere in a store.
 type PartitionUse struct {
 	Object  GUID
+	Type    ObjectType
 	Element ElementID
 	Nested  bool // a file on the partition is the device, not the partition
 	Ref     PartitionRef
+}
+
+// String says where the partition is named, in bcdedit's words.
+func (u PartitionUse) String() string {
+	return fmt.Sprintf("%s %s: %s", Name(u.Object), u.Element.Name(u.Type), u.Ref)
 }
 
 // PartitionRefs lists all partitions named in device elements, those inside of
@@ -128,7 +134,7 @@ func (s *Store) PartitionRefs() []PartitionUse {
 				continue
 			}
 			d.Walk(func(d *Device, depth int) {
-				use := PartitionUse{Object: o.ID, Element: e, Nested: depth > 0}
+				use := PartitionUse{Object: o.ID, Type: o.Type, Element: e, Nested: depth > 0}
 				switch d.Kind {
 				case KindPartition:
 					use.Ref = d.Ref
