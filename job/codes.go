@@ -25,7 +25,10 @@ const (
 	ShareFull        Code = "SHARE_FULL"        // no space left
 	ImageNotFound    Code = "IMAGE_NOT_FOUND"
 	OutputExists     Code = "OUTPUT_EXISTS"
-	OutputInUse      Code = "OUTPUT_IN_USE" // another job writes the same output
+	OutputInUse      Code = "OUTPUT_IN_USE"      // another job writes the same output
+	ImageLocked      Code = "IMAGE_LOCKED"       // PVS has it in use: there is a .lok beside it
+	NotLatestVersion Code = "NOT_LATEST_VERSION" // a new version can only follow the last one
+	ManifestInvalid  Code = "MANIFEST_INVALID"   // of the vDisk's versions
 )
 
 // What is wrong with the image as a virtual disk.
@@ -44,13 +47,14 @@ const (
 	NoMBR                  Code = "NO_MBR"
 	BadPartitionTable      Code = "BAD_PARTITION_TABLE"
 	ExtendedPartition      Code = "EXTENDED_PARTITION"
+	NoSystemReserved       Code = "NO_SYSTEM_RESERVED"
 	DynamicDisk            Code = "DYNAMIC_DISK"
 	UnknownPartitionType   Code = "UNKNOWN_PARTITION_TYPE"
 	NoActivePartition      Code = "NO_ACTIVE_PARTITION"
 	MultipleActive         Code = "MULTIPLE_ACTIVE_PARTITIONS"
-	NoSystemReserved       Code = "NO_SYSTEM_RESERVED"
 	NoSpaceForESP          Code = "NO_SPACE_FOR_ESP"
 	NoRoomForGPT           Code = "NO_ROOM_FOR_GPT"
+	ShrinkBlocked          Code = "SHRINK_BLOCKED" // a volume cannot be made as small as it must be
 	BitLocker              Code = "BITLOCKER"
 	NTFSDirty              Code = "NTFS_DIRTY"
 	NTFSCorrupt            Code = "NTFS_CORRUPT"
@@ -75,6 +79,9 @@ const (
 // What went wrong on the way.
 const (
 	VerifyFailed    Code = "VERIFY_FAILED"    // the output, read back, is not what was planned
+	BootFailed      Code = "BOOT_FAILED"      // firmware did not start the output's boot manager
+	ToolFailed      Code = "TOOL_FAILED"      // a program that the job needs failed
+	ToolMissing     Code = "TOOL_MISSING"     // or is not installed
 	CENeverCame     Code = "CE_NEVER_CAME"    // the Compositing Engine did not enrol in time
 	CELost          Code = "CE_LOST"          // the Compositing Engine vanished, and so did its successors
 	PlatformError   Code = "PLATFORM_ERROR"   // the platform failed (retried for a while)
