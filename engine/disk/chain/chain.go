@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
 )
@@ -28,7 +29,7 @@ type Options struct {
 	RawSectorSize int
 	// ReplayLogs accepts VHDX files whose log is not empty, of the image and
 	// of its parents, and reads them as they are once it is replayed. That
-	// happens in memory and takes up to 32 MiB for each such file. Without it
+	// happens in memory, of which the logs may take 64 MiB in all. Without it
 	// they are vhdx.ErrDirtyLog.
 	ReplayLogs bool
 }
@@ -71,10 +72,22 @@ type ParentLink struct {
 // Chain is an open image with all its parents: an immutable disk.Mapped. It is
 // safe for concurrent use until Close.
 type Chain struct {
-	folder     Folder
-	replayLogs bool
-	layers     []*layer // from the base to the image itself
+	folder Folder
+	opt    Options
+	// tables is what all layers together keep of their BATs and bitmaps.
+	tables *container.Cache
+	layers []*layer // from the base to the image itself
+	// replayed is the memory that replayed logs take, in bytes.
+	replayed int64
 }
+
+// maxReplayed bounds the memory for replayed logs. Windows' and QEMU's logs
+// have 1 MiB: that of every file of a chain may be dirty.
+const maxReplayed = MaxLayers << 20
+
+// cacheBytes are enough for several readers of 64 files: each reader, wherever
+// it is on the disk, needs two pieces of up to 64 KiB of each file.
+const cacheBytes = 32 << 20
 
 // layer is an open file of a chain.
 type layer struct {
@@ -92,8 +105,8 @@ type layer struct {
 // then of its absolute one. The first file that is the parent counts: one that
 // has the name but not the linkage is passed over, and reported if none fits.
 func Open(ctx context.Context, folder Folder, name string, opt Options) (*Chain, error) {
-	c := &Chain{folder: folder, replayLogs: opt.ReplayLogs}
-	if err := c.open(ctx, name, opt); err != nil {
+	c := &Chain{folder: folder, opt: opt, tables: container.NewCache(cacheBytes)}
+	if err := c.open(ctx, name); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	slices.Reverse(c.layers)
@@ -101,8 +114,8 @@ func Open(ctx context.Context, folder Folder, name string, opt Options) (*Chain,
 }
 
 // open appends the layers from the image down to the base.
-func (c *Chain) open(ctx context.Context, name string, opt Options) error {
-	l, err := openLayer(ctx, c.folder, name, opt)
+func (c *Chain) open(ctx context.Context, name string) error {
+	l, err := c.openLayer(ctx, name, c.opt.Raw)
 	for ; err == nil && l != nil; l, err = c.openParent(ctx, l) {
 		c.layers = append(c.layers, l)
 		if l.own, err = l.image.contents(); err != nil {
@@ -117,21 +130,28 @@ func (c *Chain) open(ctx context.Context, name string, opt Options) error {
 }
 
 // openLayer opens one file. It is closed if it is no image.
-func openLayer(ctx context.Context, folder Folder, name string, opt Options) (*layer, error) {
-	f, err := folder.Open(ctx, name)
+func (c *Chain) openLayer(ctx context.Context, name string, raw bool) (*layer, error) {
+	f, err := c.folder.Open(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", name, err)
 	}
 	l := &layer{file: f, about: Layer{Name: name, FileSize: f.Size(), ModTime: f.ModTime()}}
-	if opt.Raw {
-		l.image, err = openRaw(f, opt.RawSectorSize)
+	if raw {
+		l.image, err = openRaw(f, c.opt.RawSectorSize)
 	} else {
-		l.image, err = openContainer(f, opt)
+		l.image, err = openContainer(f, c.opt.ReplayLogs, c.tables)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	}
 	l.image.describe(&l.about)
+	if info := l.about.VHDX; info != nil {
+		if c.replayed += info.ReplayedBytes; c.replayed > maxReplayed {
+			err = fmt.Errorf("%s: its log and those of the files above have %d bytes to be replayed, expected at most %d: %w",
+				name, c.replayed, int64(maxReplayed), vhdx.ErrUnsupported)
+			return nil, errors.Join(err, f.Close())
+		}
+	}
 	return l, nil
 }
 
@@ -179,7 +199,7 @@ func (c *Chain) tryParent(ctx context.Context, child *layer, found candidate) (*
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	parent, err := openLayer(ctx, c.folder, found.name, Options{ReplayLogs: c.replayLogs})
+	parent, err := c.openLayer(ctx, found.name, false)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
@@ -218,6 +238,19 @@ func (c *Chain) Layers() []Layer {
 		about[i] = l.about
 	}
 	return about
+}
+
+// Check looks at everything in the files that opening and reading look at only
+// when they need it, as the containers' own Check does, and reports what it
+// finds and in which of the Layers. It fails only if a file cannot be read or
+// ctx ends.
+func (c *Chain) Check(ctx context.Context, report func(layer int, p container.Problem)) error {
+	for i, l := range c.layers {
+		if err := l.image.Check(ctx, func(p container.Problem) { report(i, p) }); err != nil {
+			return fmt.Errorf("chain: %s: %w", l.about.Name, err)
+		}
+	}
+	return nil
 }
 
 // Unchanged opens every file of the chain anew and compares its size, its

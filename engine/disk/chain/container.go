@@ -1,10 +1,12 @@
 package chain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhdx"
 )
 
@@ -33,19 +35,22 @@ type image interface {
 	identify(File) (string, error)
 	// contents is what the image has of the disk; the rest is ExtentParent.
 	contents() (disk.Mapped, error)
+	// Check reports what is wrong with the file.
+	Check(ctx context.Context, report func(container.Problem)) error
 }
 
-// openContainer opens an image of any container but Raw.
-func openContainer(f File, opt Options) (image, error) {
+// openContainer opens an image of any container but Raw, whose tables share a
+// cache with those of other images.
+func openContainer(f File, replayLogs bool, tables *container.Cache) (image, error) {
 	kind, err := vhdx.SniffFile(f, f.Size())
 	if err != nil {
 		return nil, fmt.Errorf("looking for the signature: %w", err)
 	}
 	switch Container(kind) {
 	case VHDX:
-		return openVHDX(f, opt.ReplayLogs)
+		return openVHDX(f, replayLogs, tables)
 	case VHD:
-		return openVHD(f)
+		return openVHD(f, tables)
 	case "":
 		return nil, fmt.Errorf("found no signature of VHDX or VHD in %d bytes: %w", f.Size(), ErrUnknownFormat)
 	}
@@ -53,8 +58,8 @@ func openContainer(f File, opt Options) (image, error) {
 }
 
 // also adds a kind of this package to an error that is one of a container's.
-func also(kind, err error, container ...error) error {
-	for _, c := range container {
+func also(kind, err error, kinds ...error) error {
+	for _, c := range kinds {
 		if errors.Is(err, c) {
 			return fmt.Errorf("%w: %w", err, kind)
 		}

@@ -1,10 +1,12 @@
 package chain
 
 import (
+	"context"
 	"fmt"
 	"iter"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhdx"
 )
 
@@ -58,3 +60,6 @@ func (im rawImage) Extents(off, n int64) iter.Seq2[disk.Extent, error] {
 		}
 	}
 }
+
+// Check finds nothing: a raw disk has no structures.
+func (im rawImage) Check(context.Context, func(container.Problem)) error { return nil }

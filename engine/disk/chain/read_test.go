@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/chain"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/overlay"
 	"imageport/engine/disk/vhdx"
 )
@@ -70,6 +73,41 @@ func TestUnchanged(t *testing.T) {
 			if n := folder.open.Load() - before; n != 0 {
 				t.Errorf("%s, %s: %d files stay open", ext, c.what, n)
 			}
+		}
+	}
+}
+
+// TestCheck reports what opening leaves to Check, of every file, and goes on.
+func TestCheck(t *testing.T) {
+	folder := vdisk(t)
+	for _, name := range []string{"win.2.avhdx", "win.2.avhd"} {
+		if err := open(t, folder, name).Check(t.Context(), func(layer int, p container.Problem) {
+			t.Errorf("%s, layer %d: %v", name, layer, &p)
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	folder.files["win.vhdx"].data[1<<16+100] ^= 1      // header 1
+	folder.files["win.1.avhdx"].data[4<<16+20] ^= 1    // region table 2
+	bat := folder.files["win.1.avhd"].data[8192:][:16] // of four blocks: all get one place
+	for i := 0; i < len(bat); i += 4 {
+		if bat[i] != 0xff {
+			copy(bat, bytes.Repeat(bat[i:i+4], 4))
+			break
+		}
+	}
+	for name, want := range map[string][]string{
+		"win.2.avhdx": {"0 header 1 at 0x10000", "1 region table 2 at 0x40000"},
+		"win.2.avhd":  {"1 BAT entry at 0x2004", "1 BAT entry at 0x2008", "1 BAT entry at 0x200c"},
+	} {
+		var got []string
+		if err := open(t, folder, name).Check(t.Context(), func(layer int, p container.Problem) {
+			got = append(got, fmt.Sprintf("%d %s at %#x", layer, p.Structure, p.Offset))
+		}); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, want %q", name, got, want)
 		}
 	}
 }
@@ -167,6 +205,40 @@ func TestDirtyLogs(t *testing.T) {
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestBigLogs: what the logs of all files take of memory is bounded.
+func TestBigLogs(t *testing.T) {
+	const logSize = 32 * mib
+	folder := vdisk(t)
+	for i, name := range []string{"win.2.avhdx", "win.1.avhdx", "win.vhdx"} {
+		data := folder.files[name].data
+		off := int64(len(data)+mib-1) &^ (mib - 1)
+		data = append(data, make([]byte, off+logSize-int64(len(data)))...)
+		for _, header := range [][]byte{data[1<<16:], data[2<<16:]} {
+			le.PutUint32(header[68:], logSize)
+			le.PutUint64(header[72:], uint64(off))
+		}
+		plainLog(data)
+		folder.put(name, data)
+		before := folder.open.Load()
+		c, err := chain.Open(t.Context(), folder, "win.2.avhdx", chain.Options{ReplayLogs: true})
+		if i < 2 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if !errors.Is(err, vhdx.ErrUnsupported) || !strings.Contains(err.Error(), "win.vhdx: its log and those of the files above have 100663296 bytes") {
+			t.Errorf("three logs of 32 MiB: %v", err)
+		}
+		if open := folder.open.Load() - before; open != 0 {
+			t.Errorf("%d files stay open", open)
 		}
 	}
 }

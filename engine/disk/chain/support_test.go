@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -97,19 +96,6 @@ func inDir(dir string, read *atomic.Int64) chain.Folder {
 		info, err := f.Stat()
 		return dirFile{f, info, read}, err
 	})
-}
-
-// run runs an external tool; a missing one fails the test.
-func run(t testing.TB, name string, args ...string) []byte {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %v: %v\n%s%s", name, args, err, stderr.Bytes(), out)
-	}
-	return out
 }
 
 func open(t testing.TB, folder chain.Folder, name string) *chain.Chain {

@@ -12,12 +12,13 @@ import (
 
 	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
+	"imageport/testkit/disktest"
 )
 
 // corpus unpacks an image from the test data of a container's package.
 func corpus(t testing.TB, container, name string) []byte {
 	t.Helper()
-	return run(t, "xz", "-dkc", filepath.Join("..", container, "testdata", name+".xz"))
+	return disktest.Run(t, "xz", "-dkc", filepath.Join("..", container, "testdata", name+".xz"))
 }
 
 // TestWindowsChains opens pairs made by Windows 10; the hashes are 7-Zip's.
@@ -93,7 +94,7 @@ func Test7zz(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got := run(t, "7zz", "e", "-so", "-t"+c.ext, filepath.Join(dir, top))
+		got := disktest.Run(t, "7zz", "e", "-so", "-t"+c.ext, filepath.Join(dir, top))
 		if !bytes.Equal(got, readAll(t, open(t, folder, top))) {
 			t.Errorf("%s: 7zz differs", top)
 		}

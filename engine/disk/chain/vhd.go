@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhd"
 )
 
 type vhdImage struct{ *vhd.Image }
 
-func openVHD(f File) (image, error) {
-	im, err := vhd.Open(f, f.Size())
+func openVHD(f File, tables *container.Cache) (image, error) {
+	im, err := vhd.OpenWith(f, f.Size(), vhd.OpenOptions{Cache: tables})
 	if err != nil {
 		return nil, err
 	}

@@ -1,21 +1,17 @@
 package chain
 
 import (
-	"errors"
 	"fmt"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhdx"
 )
 
 type vhdxImage struct{ *vhdx.Image }
 
-func openVHDX(f File, replay bool) (image, error) {
-	open := vhdx.Open
-	if replay {
-		open = vhdx.OpenReplaying
-	}
-	im, err := open(f, f.Size())
+func openVHDX(f File, replayLog bool, tables *container.Cache) (image, error) {
+	im, err := vhdx.OpenWith(f, f.Size(), vhdx.OpenOptions{ReplayLog: replayLog, Cache: tables})
 	if err != nil {
 		return nil, err
 	}
@@ -54,22 +50,13 @@ func (im vhdxImage) verifyParent(parent image) error {
 }
 
 func (im vhdxImage) identify(f File) (string, error) {
-	id, err := vhdx.ReadIdentity(f)
+	id, err := vhdx.ReadIdentity(f, f.Size())
 	return id.String(), also(ErrChanged, err, vhdx.ErrNotVHDX, vhdx.ErrCorrupt, vhdx.ErrUnsupported)
 }
 
 func (im vhdxImage) contents() (disk.Mapped, error) {
-	var parent disk.Disk
 	if info := im.Info(); info.Type == vhdx.Differencing {
-		parent = hole{info.VirtualSize, info.LogicalSectorSize}
+		return im.Disk(hole{info.VirtualSize, info.LogicalSectorSize})
 	}
-	d, err := im.Disk(parent)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := d.(disk.Mapped)
-	if !ok {
-		return nil, fmt.Errorf("%T does not tell its extents: %w", d, errors.ErrUnsupported)
-	}
-	return m, nil
+	return im.Disk(nil)
 }

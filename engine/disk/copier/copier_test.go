@@ -179,6 +179,7 @@ func TestRefusals(t *testing.T) {
 		"unit size big":             {opt: copier.Options{UnitSize: 1 << 30}, want: copier.ErrOptions},
 		"unit size of a state":      {opt: with(func(s *copier.State) { s.UnitBytes = 1 << 62 }), want: copier.ErrOptions},
 		"parallel negative":         {opt: copier.Options{Parallel: -1}, want: copier.ErrOptions},
+		"too much at a time":        {opt: copier.Options{Parallel: 65, UnitSize: 1 << 20}, want: copier.ErrOptions},
 		"parallel big":              {opt: copier.Options{Parallel: 1 << 20}, want: copier.ErrOptions},
 		"checkpoints negative":      {opt: copier.Options{CheckpointEvery: -1}, want: copier.ErrOptions},
 		"checkpoint of what":        {opt: copier.Options{Checkpoint: func(copier.State) error { return nil }}, want: copier.ErrOptions},

@@ -29,6 +29,11 @@ const (
 	DefaultUnitSize = 1 << 20
 	MinUnitSize     = zeroBlock
 	MaxUnitSize     = 16 << 20
+	// MaxBuffers bounds Parallel x UnitSize, the bytes of all buffers. Beside
+	// them a copy holds less than 4 MiB, whatever the size of the disk: two
+	// windows of the plan, each windowUnits items of 72 bytes and windowParts
+	// parts of 16, and the runs of a State.
+	MaxBuffers = 64 << 20
 	// DefaultCheckpointEvery is what ten seconds of 1 Gbit/s carry.
 	DefaultCheckpointEvery = 1 << 30
 )
@@ -57,6 +62,7 @@ type Range struct{ Offset, Length int64 }
 type Options struct {
 	// Parallel is how many units are read and written at a time; 0 means
 	// DefaultParallel. Over a network it wants bandwidth x round trip / UnitSize.
+	// Units of that number take at most MaxBuffers.
 	Parallel int
 	// UnitSize is the size of a unit of work in bytes, a power of two from
 	// MinUnitSize to MaxUnitSize; 0 means that of Resume or DefaultUnitSize.
@@ -148,6 +154,8 @@ func (o Options) complete(src disk.Disk) (Options, error) {
 		return invalid("UnitSize %d is no power of two from %d to %d", o.UnitSize, MinUnitSize, MaxUnitSize)
 	case o.Parallel < 1 || o.Parallel > MaxParallel:
 		return invalid("Parallel %d is not from 1 to %d", o.Parallel, MaxParallel)
+	case o.Parallel*o.UnitSize > MaxBuffers:
+		return invalid("%d units of %d bytes at a time are more than %d bytes", o.Parallel, o.UnitSize, MaxBuffers)
 	case o.CheckpointEvery < 0:
 		return invalid("CheckpointEvery %d is negative", o.CheckpointEvery)
 	case o.Source == "" && (o.Resume != nil || o.Checkpoint != nil):

@@ -1,19 +1,19 @@
 package vhd
 
 import (
-	"context"
-	"fmt"
 	"io"
-	"slices"
+
+	"imageport/engine/disk/container"
 )
 
-// The BAT is read in pieces of 64 KiB, 16,384 blocks, of which 4 MiB are kept:
-// all of it for a disk of 2 TiB in blocks of 2 MiB.
+// The BAT is read in pieces of 64 KiB, 16,384 blocks: 32 GiB of disk in blocks
+// of 2 MiB.
 const (
 	batPieceSize  = 64 << 10
 	batPieceCount = batPieceSize / batEntrySize
-	cachedPieces  = 64
 )
+
+const batEntryName = "BAT entry"
 
 // table is the block allocation table: the sector number of each block's
 // bitmap, which the block's data follows, or absent.
@@ -22,18 +22,14 @@ type table struct {
 	off    int64 // in the file
 	geo    geometry
 	space  *layout // of everything but blocks
-	pieces *cache
-}
-
-func newTable(r io.ReaderAt, off int64, geo geometry, space *layout) *table {
-	return &table{r: r, off: off, geo: geo, space: space, pieces: newCache(cachedPieces)}
+	pieces *container.Table
 }
 
 // lookup gives the file offset of a block's bitmap or, of an absent block, 0
 // and how many blocks from it to last are absent, as far as one piece tells.
 func (t *table) lookup(block, last int64) (off, absentBlocks int64, err error) {
 	number := block / batPieceCount
-	piece, err := t.pieces.get(number, func() ([]byte, error) { return t.read(number) })
+	piece, err := t.pieces.Piece(number, func() ([]byte, error) { return t.load(number) })
 	if err != nil {
 		return 0, 0, err
 	}
@@ -48,63 +44,47 @@ func (t *table) lookup(block, last int64) (off, absentBlocks int64, err error) {
 	return 0, absentBlocks, nil
 }
 
-// read reads a piece and verifies that its blocks lie in the file, as far as
-// they lie in the disk, and off the other structures.
-func (t *table) read(number int64) ([]byte, error) {
-	first := number * batPieceCount
-	p := make([]byte, min(batPieceCount, t.geo.blocks()-first)*batEntrySize)
-	if err := readFull(t.r, "BAT", t.off+first*batEntrySize, p); err != nil {
+// load reads a piece and verifies all of it.
+func (t *table) load(number int64) ([]byte, error) {
+	p, err := t.read(number)
+	if err != nil {
 		return nil, err
 	}
-	for i := int64(0); i < int64(len(p)); i += batEntrySize {
-		entry := be.Uint32(p[i:])
-		if entry == absent {
-			continue
-		}
-		block, at := first+i/batEntrySize, t.off+first*batEntrySize+i
-		start := int64(entry) * SectorSize
-		end := start + t.geo.bitmapSize() + t.geo.blockLength(block)
-		if end > t.space.end {
-			return nil, corrupt("BAT entry", at, "block %d at %#x to %#x, but the file's data ends at %#x", block, start, end, t.space.end)
-		}
-		if other := t.space.overlaps(start, end); other != nil {
-			return nil, corrupt("BAT entry", at, "block %d at %#x, which belongs to the %s at %#x", block, start, other.structure, other.start)
+	for i := 0; i < len(p); i += batEntrySize {
+		block := number*batPieceCount + int64(i/batEntrySize)
+		if err := t.verify(block, be.Uint32(p[i:])); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
 }
 
-// Check verifies what Open leaves to later: the whole BAT, and that no two
-// blocks share a place in the file. It reads 4 bytes per block.
-func (im *Image) Check(ctx context.Context) error {
-	if im.table == nil {
+// pieceCount is the number of pieces that the disk needs.
+func (t *table) pieceCount() int64 { return (t.geo.blocks() + batPieceCount - 1) / batPieceCount }
+
+// read reads a piece.
+func (t *table) read(number int64) ([]byte, error) {
+	first := number * batPieceCount
+	p := make([]byte, min(batPieceCount, t.geo.blocks()-first)*batEntrySize)
+	return p, readFull(t.r, "BAT", t.off+first*batEntrySize, p)
+}
+
+// entryOffset is where the entry of a block lies in the file.
+func (t *table) entryOffset(block int64) int64 { return t.off + block*batEntrySize }
+
+// verify checks that a block lies in the file, as far as it lies in the disk,
+// and off the other structures.
+func (t *table) verify(block int64, entry uint32) error {
+	if entry == absent {
 		return nil
 	}
-	type place struct{ sector, block uint32 }
-	var places []place
-	blocks := im.geo.blocks()
-	for number := int64(0); number*batPieceCount < blocks; number++ {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("vhd: checking the BAT: %w", err)
-		}
-		piece, err := im.table.read(number)
-		if err != nil {
-			return err
-		}
-		for i := 0; i < len(piece); i += batEntrySize {
-			if sector := be.Uint32(piece[i:]); sector != absent {
-				places = append(places, place{sector, uint32(number*batPieceCount) + uint32(i/batEntrySize)})
-			}
-		}
+	start := int64(entry) * SectorSize
+	end := t.geo.blockEnd(block, start)
+	if end > t.space.end {
+		return corrupt(batEntryName, t.entryOffset(block), "block %d at %#x to %#x, but the file's data ends at %#x", block, start, end, t.space.end)
 	}
-	slices.SortFunc(places, func(a, b place) int { return int(int64(a.sector) - int64(b.sector)) })
-	for i := 1; i < len(places); i++ {
-		a, b := places[i-1], places[i]
-		end := int64(a.sector)*SectorSize + im.geo.bitmapSize() + im.geo.blockLength(int64(a.block))
-		if start := int64(b.sector) * SectorSize; start < end {
-			return corrupt("BAT entry", im.table.off+int64(b.block)*batEntrySize,
-				"block %d at %#x, but block %d takes the file up to %#x", b.block, start, a.block, end)
-		}
+	if other := t.space.overlaps(start, end); other != nil {
+		return corrupt(batEntryName, t.entryOffset(block), "block %d at %#x, which belongs to the %s at %#x", block, start, other.structure, other.start)
 	}
 	return nil
 }

@@ -16,42 +16,8 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
-
-// put writes to an overlay and to its model.
-func put(t testing.TB, ov *overlay.Overlay, model []byte, off int, p []byte) {
-	t.Helper()
-	if _, err := ov.WriteAt(p, int64(off)); err != nil {
-		t.Fatal(err)
-	}
-	copy(model[off:], p)
-}
-
-// parentData is the contents that patch changes.
-func parentData(size int) []byte {
-	raw := make([]byte, size)
-	for _, mb := range []int{0, 5, 7, 8, 12, 20, 21, 22, 23, 26, 30, 34, 39} {
-		fill(raw, mb<<20, 1<<20, uint64(mb))
-	}
-	return raw
-}
-
-// patch applies the situations that differ for the format, to the parentData
-// of a disk of at least 70 MiB.
-func patch(t testing.TB, ov *overlay.Overlay, model []byte) {
-	t.Helper()
-	put(t, ov, model, 0, pattern(34*512, 10))                           // MBR or GPT
-	put(t, ov, model, len(model)-33*512, pattern(33*512, 11))           // backup GPT, to the last sector
-	put(t, ov, model, 5<<20+512*3, pattern(512*5, 12))                  // unaligned, in the middle of a block
-	put(t, ov, model, 8<<20-512, pattern(1024, 13))                     // across a block boundary
-	put(t, ov, model, 12<<20, pattern(2<<20, 14))                       // a full block of 2 MiB
-	put(t, ov, model, 20<<20, make([]byte, 4<<20))                      // zeros over data, whole blocks
-	put(t, ov, model, 26<<20+4096, make([]byte, 8192))                  // zeros in a block with data
-	put(t, ov, model, 30<<20, bytes.Clone(model[30<<20:30<<20+100000])) // written, but not changed
-	put(t, ov, model, 34<<20+1, []byte{1, 2, 3})                        // a few bytes
-	put(t, ov, model, 60<<20, pattern(4096, 15))                        // in a block that the parent has not
-	put(t, ov, model, 66<<20, make([]byte, 4096))                       // zeros over zeros
-}
 
 // TestChild writes children of images by us and by qemu-img, and children of
 // those, and compares four readers: ours, 7-Zip's through the parents, a naive
@@ -72,12 +38,12 @@ func TestChild(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s-%d-%d", c.parent, c.size, c.block), func(t *testing.T) {
 			dir := t.TempDir()
-			model := parentData(c.size)
+			model := disktest.ParentData(c.size)
 			parentPath := filepath.Join(dir, "parent.vhd")
 			switch c.parent {
 			case "qemu":
-				rawFile(t, parentPath+".raw", model)
-				run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on", parentPath+".raw", parentPath)
+				disktest.RawFile(t, parentPath+".raw", model)
+				disktest.Run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "force_size=on", parentPath+".raw", parentPath)
 			case "fixed":
 				create(t, parentPath, model, Options{Type: Fixed})
 			default:
@@ -85,25 +51,25 @@ func TestChild(t *testing.T) {
 			}
 			parent := openPath(t, parentPath)
 			parentDisk := openDisk(t, parent, nil)
-			sameDisk(t, parentDisk, bytes.NewReader(model), "the raw disk")
+			disktest.Same(t, parentDisk, bytes.NewReader(model), "the raw disk")
 			below := bytes.Clone(model)
 
 			ov := overlay.New(parentDisk)
-			patch(t, ov, model)
+			disktest.Patch(t, ov, model)
 			if err := ov.DropUnchanged(); err != nil {
 				t.Fatal(err)
 			}
 			child := writeChild(t, ov, childOptions(parent.Info(), "parent.vhd", c.block))
 			childPath := filepath.Join(dir, "child.vhd")
-			writeFile(t, childPath, child)
+			disktest.WriteFile(t, childPath, child)
 
 			im := openPath(t, childPath)
 			if err := VerifyParent(im.Info(), parent.Info()); err != nil {
 				t.Fatal(err)
 			}
 			d := openDisk(t, im, parentDisk)
-			sameDisk(t, d, bytes.NewReader(model), "the model")
-			sameDisk(t, d, bytes.NewReader(naive(t, child, below)), "the naive reader")
+			disktest.Same(t, d, bytes.NewReader(model), "the model")
+			disktest.Same(t, d, bytes.NewReader(naive(t, child, below)), "the naive reader")
 			check7zz(t, d, childPath, "Differencing -> "+c.method, 2)
 			checkExtents(t, d, bytes.NewReader(child), parentDisk, 0, d.Size())
 
@@ -113,7 +79,7 @@ func TestChild(t *testing.T) {
 			for page := range ov.Pages() {
 				copy(pages[page.Offset:], page.Data)
 			}
-			sameDisk(t, openDisk(t, im, sparseDisk{d.Size(), SectorSize}), bytes.NewReader(pages), "the changed pages")
+			disktest.Same(t, openDisk(t, im, disktest.Zeros(d.Size(), SectorSize)), bytes.NewReader(pages), "the changed pages")
 
 			grandchild(t, dir, im, d, model, "Differencing -> "+c.method)
 		})
@@ -148,40 +114,31 @@ func create(t testing.TB, path string, model []byte, opt Options) {
 // of the image and of its base.
 func check7zz(t *testing.T, d disk.Disk, path, method string, files int) {
 	t.Helper()
-	same7zz(t, d, path)
-	listing := string(run(t, "7zz", "l", "-slt", "-tvhd", path))
-	for _, want := range []string{"Method = " + method, fmt.Sprintf("Volumes = %d", files), "Creator Application = win 10.0", "Created = 2026-11-22 10:20:30"} {
-		if !strings.Contains(listing, want) {
-			t.Errorf("7zz does not list %q", want)
-		}
-	}
-	for _, complaint := range []string{"WARNING", "ERROR", "-> ?"} {
-		if strings.Contains(listing, complaint) {
-			t.Errorf("7zz complains:\n%s", listing)
-		}
-	}
+	disktest.Same7zz(t, "vhd", d, path)
+	disktest.Listed7zz(t, "vhd", path,
+		"Method = "+method, fmt.Sprintf("Volumes = %d", files), "Creator Application = win 10.0", "Created = 2026-11-22 10:20:30")
 }
 
 // grandchild writes a child of the child, with another block size.
 func grandchild(t *testing.T, dir string, parent *Image, parentDisk disk.Disk, model []byte, method string) {
 	t.Helper()
 	ov := overlay.New(parentDisk)
-	put(t, ov, model, 512, pattern(512, 20))
-	put(t, ov, model, 12<<20+512, make([]byte, 1<<20))
-	put(t, ov, model, 20<<20+5000, pattern(70000, 21))
+	disktest.Put(t, ov, model, 512, disktest.Pattern(512, 20))
+	disktest.Put(t, ov, model, 12<<20+512, make([]byte, 1<<20))
+	disktest.Put(t, ov, model, 20<<20+5000, disktest.Pattern(70000, 21))
 	if err := ov.DropUnchanged(); err != nil {
 		t.Fatal(err)
 	}
 	opt := childOptions(parent.Info(), "child.vhd", 8<<20)
 	opt.UniqueID[15]++
 	path := filepath.Join(dir, "grandchild.vhd")
-	writeFile(t, path, writeChild(t, ov, opt))
+	disktest.WriteFile(t, path, writeChild(t, ov, opt))
 	im := openPath(t, path)
 	if err := VerifyParent(im.Info(), parent.Info()); err != nil {
 		t.Fatal(err)
 	}
 	d := openDisk(t, im, parentDisk)
-	sameDisk(t, d, bytes.NewReader(model), "the model of the grandchild")
+	disktest.Same(t, d, bytes.NewReader(model), "the model of the grandchild")
 	check7zz(t, d, path, method, 3)
 }
 
@@ -189,15 +146,15 @@ func grandchild(t *testing.T, dir string, parent *Image, parentDisk disk.Disk, m
 // Windows' own layout.
 func TestChildOfWindowsParent(t *testing.T) {
 	dir := t.TempDir()
-	raw := corpus(t, "ntfs-parent.vhd")
-	writeFile(t, filepath.Join(dir, "ntfs-parent.vhd"), raw)
+	raw := disktest.Unpack(t, "ntfs-parent.vhd")
+	disktest.WriteFile(t, filepath.Join(dir, "ntfs-parent.vhd"), raw)
 	parent := openBytes(t, raw)
 	parentDisk := openDisk(t, parent, nil)
-	theirs := corpus(t, "ntfs-differential.vhd")
+	theirs := disktest.Unpack(t, "ntfs-differential.vhd")
 	windows := openBytes(t, theirs)
 
 	ov := overlay.New(parentDisk)
-	want := readAll(t, openDisk(t, windows, parentDisk))
+	want := disktest.ReadAll(t, openDisk(t, windows, parentDisk))
 	if _, err := ov.WriteAt(want, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -217,10 +174,10 @@ func TestChildOfWindowsParent(t *testing.T) {
 		Timestamp:      info.Timestamp,
 	})
 	path := filepath.Join(dir, "child.vhd")
-	writeFile(t, path, p)
+	disktest.WriteFile(t, path, p)
 	d := openDisk(t, openPath(t, path), parentDisk)
-	sameDisk(t, d, bytes.NewReader(want), "Windows' child")
-	same7zz(t, d, path)
+	disktest.Same(t, d, bytes.NewReader(want), "Windows' child")
+	disktest.Same7zz(t, "vhd", d, path)
 	if len(p) != len(theirs) {
 		t.Errorf("%d bytes, Windows' %d", len(p), len(theirs))
 	}
@@ -240,7 +197,7 @@ func TestChildOfWindowsParent(t *testing.T) {
 
 func TestEmptyChild(t *testing.T) {
 	info := parentInfo(1 << 30)
-	p := writeChild(t, overlay.New(sparseDisk{1 << 30, SectorSize}), childOptions(info, "p.vhd", 0))
+	p := writeChild(t, overlay.New(disktest.Zeros(1<<30, SectorSize)), childOptions(info, "p.vhd", 0))
 	if len(p) != 81920 { // as Windows' win8-child.vhd
 		t.Errorf("%d bytes", len(p))
 	}
@@ -251,7 +208,7 @@ func TestEmptyChild(t *testing.T) {
 	if im.Info().BlockSize != DefaultBlockSize {
 		t.Errorf("block size %d", im.Info().BlockSize)
 	}
-	got := checkExtents(t, openDisk(t, im, sparseDisk{1 << 30, SectorSize}), nil, nil, 0, 1<<30)
+	got := checkExtents(t, openDisk(t, im, disktest.Zeros(1<<30, SectorSize)), nil, nil, 0, 1<<30)
 	if len(got) != 1 || got[0].Kind != disk.ExtentParent {
 		t.Errorf("extents %+v", got)
 	}
@@ -260,31 +217,31 @@ func TestEmptyChild(t *testing.T) {
 // TestBigChild changes a disk of the largest size at both ends, with a BAT of
 // many pieces.
 func TestBigChild(t *testing.T) {
-	base := sparseDisk{MaxSize, SectorSize}
+	base := disktest.Zeros(MaxSize, SectorSize)
 	ov := overlay.New(base)
 	for _, off := range []int64{0, 1 << 40, MaxSize - 5000} {
-		if _, err := ov.WriteAt(pattern(5000, uint64(off>>30)), off); err != nil {
+		if _, err := ov.WriteAt(disktest.Pattern(5000, uint64(off>>30)), off); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p := writeChild(t, ov, childOptions(parentInfo(MaxSize), "p.vhd", 512<<10))
-	r := &countingReader{r: bytes.NewReader(p)}
+	r := &disktest.Counter{ReaderAt: bytes.NewReader(p)}
 	im, err := Open(r, int64(len(p)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.n > 4096 {
-		t.Errorf("opening reads %d bytes", r.n)
+	if r.Bytes > 4096 {
+		t.Errorf("opening reads %d bytes", r.Bytes)
 	}
 	d := openDisk(t, im, base)
 	got := make([]byte, 5000)
 	for _, off := range []int64{0, 1 << 40, MaxSize - 5000} {
-		if _, err := d.ReadAt(got, off); err != nil && err != io.EOF || !bytes.Equal(got, pattern(5000, uint64(off>>30))) {
+		if _, err := d.ReadAt(got, off); err != nil && err != io.EOF || !bytes.Equal(got, disktest.Pattern(5000, uint64(off>>30))) {
 			t.Errorf("read at %d differs (%v)", off, err)
 		}
 	}
-	if r.n > 512<<10 {
-		t.Errorf("%d bytes read", r.n)
+	if r.Bytes > 512<<10 {
+		t.Errorf("%d bytes read", r.Bytes)
 	}
 	extents := 0
 	for e, err := range d.Extents(0, MaxSize) {
@@ -298,16 +255,14 @@ func TestBigChild(t *testing.T) {
 	if extents != 5 {
 		t.Errorf("%d extents", extents)
 	}
-	if err := im.Check(t.Context()); err != nil {
-		t.Error(err)
-	}
+	noProblems(t, im)
 }
 
 func TestChildDeterministic(t *testing.T) {
 	write := func(order []int64) []byte {
-		ov := overlay.New(sparseDisk{64 << 20, SectorSize})
+		ov := overlay.New(disktest.Zeros(64<<20, SectorSize))
 		for _, off := range order {
-			if _, err := ov.WriteAt(pattern(9000, uint64(off>>20)), off); err != nil {
+			if _, err := ov.WriteAt(disktest.Pattern(9000, uint64(off>>20)), off); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -330,7 +285,7 @@ func TestParentName(t *testing.T) {
 	} {
 		opt := childOptions(parentInfo(8<<20), "", 0)
 		opt.ParentAbsolute, opt.ParentRelative = c.absolute, c.relative
-		im := openBytes(t, writeChild(t, overlay.New(sparseDisk{8 << 20, SectorSize}), opt))
+		im := openBytes(t, writeChild(t, overlay.New(disktest.Zeros(8<<20, SectorSize)), opt))
 		want := ParentLocator{testParent, c.name, c.relative, c.absolute}
 		if got := im.Info().Parent; *got != want {
 			t.Errorf("%+v, want %+v", got, want)
@@ -339,7 +294,7 @@ func TestParentName(t *testing.T) {
 }
 
 func TestChildOptionsRefused(t *testing.T) {
-	ov := overlay.New(sparseDisk{64 << 20, SectorSize})
+	ov := overlay.New(disktest.Zeros(64<<20, SectorSize))
 	for name, c := range map[string]struct {
 		change func(*ChildOptions)
 		want   error
@@ -358,36 +313,36 @@ func TestChildOptionsRefused(t *testing.T) {
 	} {
 		opt := childOptions(parentInfo(64<<20), "p.vhd", 0)
 		c.change(&opt)
-		var f memFile
+		var f disktest.File
 		_, err := WriteChild(t.Context(), &f, ov, opt, nil)
-		if err == nil || c.want != nil && !errors.Is(err, c.want) || len(f.data) > 0 {
-			t.Errorf("%s: %v, %d bytes written", name, err, len(f.data))
+		if err == nil || c.want != nil && !errors.Is(err, c.want) || len(f.Data) > 0 {
+			t.Errorf("%s: %v, %d bytes written", name, err, len(f.Data))
 		}
 	}
-	sectors := overlay.New(sparseDisk{64 << 20, 4096})
-	if _, err := WriteChild(t.Context(), &memFile{}, sectors, childOptions(parentInfo(64<<20), "p.vhd", 0), nil); !errors.Is(err, ErrParentMismatch) {
+	sectors := overlay.New(disktest.Zeros(64<<20, 4096))
+	if _, err := WriteChild(t.Context(), &disktest.File{}, sectors, childOptions(parentInfo(64<<20), "p.vhd", 0), nil); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("sectors of 4096: %v", err)
 	}
 }
 
 func TestChildCanceled(t *testing.T) {
-	ov := overlay.New(sparseDisk{64 << 20, SectorSize})
-	if _, err := ov.WriteAt(pattern(8<<20, 1), 0); err != nil {
+	ov := overlay.New(disktest.Zeros(64<<20, SectorSize))
+	if _, err := ov.WriteAt(disktest.Pattern(8<<20, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var f memFile
+	var f disktest.File
 	_, err := WriteChild(ctx, &f, ov, childOptions(parentInfo(64<<20), "p.vhd", 0), func(done, _ int64) {
 		if done == 6<<20 {
 			cancel()
 		}
 	})
-	if !errors.Is(err, context.Canceled) || len(f.data) != 6<<20 {
-		t.Errorf("%v after %d bytes", err, len(f.data))
+	if !errors.Is(err, context.Canceled) || len(f.Data) != 6<<20 {
+		t.Errorf("%v after %d bytes", err, len(f.Data))
 	}
-	f = memFile{}
+	f = disktest.File{}
 	_, err = WriteChild(ctx, &f, ov, childOptions(parentInfo(64<<20), "p.vhd", 0), nil)
-	if !errors.Is(err, context.Canceled) || len(f.data) > 0 {
-		t.Errorf("canceled before: %v after %d bytes", err, len(f.data))
+	if !errors.Is(err, context.Canceled) || len(f.Data) > 0 {
+		t.Errorf("canceled before: %v after %d bytes", err, len(f.Data))
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"imageport/testkit/disktest"
 )
 
 // TestCorpus decodes images made by Windows 8, Windows 10 and QEMU; the hashes
@@ -38,11 +40,9 @@ func TestCorpus(t *testing.T) {
 		{"win8-child.vhd", "win8.vhd", "80a37211", Differencing, 40 << 20, Geometry{963, 5, 17}, "win 10.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := corpus(t, c.name)
+			p := disktest.Unpack(t, c.name)
 			im := openBytes(t, p)
-			if err := im.Check(t.Context()); err != nil {
-				t.Error(err)
-			}
+			noProblems(t, im)
 			info := im.Info()
 			if info.Type != c.typ || info.VirtualSize != c.size || info.CurrentSize != c.size ||
 				info.Geometry != c.geometry || info.Creator != c.creator || info.Warnings != nil {
@@ -58,7 +58,7 @@ func TestCorpus(t *testing.T) {
 				if !errors.Is(err, ErrParentMismatch) {
 					t.Fatalf("without parent: %v", err)
 				}
-				parent := openBytes(t, corpus(t, c.parent))
+				parent := openBytes(t, disktest.Unpack(t, c.parent))
 				if err := VerifyParent(info, parent.Info()); err != nil {
 					t.Fatal(err)
 				}
@@ -69,7 +69,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if hash := fmt.Sprintf("%x", sha256.Sum256(readAll(t, d))); !strings.HasPrefix(hash, c.hash) {
+			if hash := fmt.Sprintf("%x", sha256.Sum256(disktest.ReadAll(t, d))); !strings.HasPrefix(hash, c.hash) {
 				t.Errorf("disk has SHA-256 %s, want %s…", hash, c.hash)
 			}
 			checkExtents(t, d, bytes.NewReader(p), parentDisk, 0, d.Size())
@@ -79,7 +79,7 @@ func TestCorpus(t *testing.T) {
 
 // TestWindowsChild pins what a child made by Windows says, in Windows' terms.
 func TestWindowsChild(t *testing.T) {
-	p := corpus(t, "ntfs-differential.vhd")
+	p := disktest.Unpack(t, "ntfs-differential.vhd")
 	info := openBytes(t, p).Info()
 	want := ParentLocator{
 		UniqueID:     uuid.MustParse("e7ea9200-8493-954e-a816-9572339be931"),
@@ -103,9 +103,9 @@ func TestWindowsChild(t *testing.T) {
 // with force_size, the footer's, with what qemu-img itself reads.
 func TestQEMU(t *testing.T) {
 	raw := make([]byte, 41<<20+512*7)
-	fill(raw, 0, 1<<20, 1)
-	fill(raw, 9<<20+512, 3<<20, 2)
-	fill(raw, 40<<20, 1<<20+512*7, 3)
+	disktest.Fill(raw, 0, 1<<20, 1)
+	disktest.Fill(raw, 9<<20+512, 3<<20, 2)
+	disktest.Fill(raw, 40<<20, 1<<20+512*7, 3)
 	for _, c := range []struct {
 		option  string
 		typ     Type
@@ -119,21 +119,21 @@ func TestQEMU(t *testing.T) {
 	} {
 		t.Run(c.option, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "q.vhd")
-			rawFile(t, path+".raw", raw)
-			run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", c.option, path+".raw", path)
+			disktest.RawFile(t, path+".raw", raw)
+			disktest.Run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", c.option, path+".raw", path)
 			im := openPath(t, path)
 			info := im.Info()
 			if info.Type != c.typ || info.Creator != c.creator || (info.VirtualSize == int64(len(raw))) != c.exact {
 				t.Errorf("info %+v", info)
 			}
 			d := openDisk(t, im, nil)
-			run(t, "qemu-img", "convert", "-f", "vpc", "-O", "raw", path, path+".back")
+			disktest.Run(t, "qemu-img", "convert", "-f", "vpc", "-O", "raw", path, path+".back")
 			back, err := os.ReadFile(path + ".back")
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameDisk(t, d, bytes.NewReader(back), "qemu-img convert")
-			same7zz(t, d, path)
+			disktest.Same(t, d, bytes.NewReader(back), "qemu-img convert")
+			disktest.Same7zz(t, "vhd", d, path)
 			if !bytes.Equal(back[:len(raw)], raw) {
 				t.Fatal("differs from the raw disk")
 			}
@@ -180,7 +180,7 @@ func TestCreatorSize(t *testing.T) {
 		{"CTXS", small, current},
 		{"vbox", small, current},
 	} {
-		p := corpus(t, "win8.vhd")
+		p := disktest.Unpack(t, "win8.vhd")
 		eachFooter(p, func(f []byte) {
 			copy(f[28:], c.creator)
 			be.PutUint64(f[48:], current)
@@ -200,7 +200,7 @@ func TestCreatorSize(t *testing.T) {
 func TestGeometry(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "g.vhd")
 	for _, size := range []int64{1 << 20, 3 << 20, 40 << 20, 500 << 20, 504 << 20, 1 << 30, 5 << 30, 31 << 30, 32 << 30, 60 << 30, 126 << 30} {
-		run(t, "qemu-img", "create", "-q", "-f", "vpc", path, fmt.Sprint(size))
+		disktest.Run(t, "qemu-img", "create", "-q", "-f", "vpc", path, fmt.Sprint(size))
 		// QEMU rounds the size up to the next that a geometry holds exactly.
 		if info := openPath(t, path).Info(); geometryOf(info.VirtualSize) != info.Geometry {
 			t.Errorf("%d bytes: %+v, qemu-img %+v", info.VirtualSize, geometryOf(info.VirtualSize), info.Geometry)
@@ -220,26 +220,28 @@ func TestGeometry(t *testing.T) {
 
 // TestDamagedFooter reads images whose footer or footer copy is damaged.
 func TestDamagedFooter(t *testing.T) {
-	dynamic := corpus(t, "ntfs-dynamic.vhd")
-	want := readAll(t, openDisk(t, openBytes(t, dynamic), nil))
+	dynamic := disktest.Unpack(t, "ntfs-dynamic.vhd")
+	want := disktest.ReadAll(t, openDisk(t, openBytes(t, dynamic), nil))
 	end := len(dynamic) - footerSize
 	for _, c := range []struct {
 		name   string
 		change func(p []byte) []byte
 		text   string
 	}{
-		{"footer flipped", func(p []byte) []byte { p[end+100] ^= 1; return p }, "the footer is damaged or missing"},
-		{"footer wiped", func(p []byte) []byte { clear(p[end:]); return p }, "is damaged or missing"},
-		{"footer cut off", func(p []byte) []byte { return p[:end] }, "is damaged or missing"},
-		{"garbage behind the footer", func(p []byte) []byte { return append(p, make([]byte, 1000)...) }, "is damaged or missing"},
-		{"copy flipped", func(p []byte) []byte { p[100] ^= 1; return p }, "footer copy is damaged"},
-		{"copy wiped", func(p []byte) []byte { clear(p[:512]); return p }, "footer copy is damaged"},
+		{"footer flipped", func(p []byte) []byte { p[end+100] ^= 1; return p }, "footer at offset 0x403e00: found checksum"},
+		{"footer wiped", func(p []byte) []byte { clear(p[end:]); return p }, "footer at offset 0x403e00: found cookie"},
+		{"footer cut off", func(p []byte) []byte { return p[:end] }, "footer at offset 0x403c00: found cookie"},
+		{"garbage behind the footer", func(p []byte) []byte { return append(p, make([]byte, 1000)...) }, "the copy at offset 0 is used"},
+		{"copy flipped", func(p []byte) []byte { p[100] ^= 1; return p }, "footer copy at offset 0x0: found checksum"},
+		{"copy wiped", func(p []byte) []byte { clear(p[:512]); return p }, "the footer at the end of the file is used"},
 		{"copy older", func(p []byte) []byte {
 			p[24]++
 			be.PutUint32(p[footerChecksum:], checksum(p[:512], footerChecksum))
 			return p
 		}, "differs from the footer at offset 0x403e00"},
 		{"saved state", func(p []byte) []byte { eachFooter(p, func(f []byte) { f[84] = 1 }); return p }, "virtual machine was saved"},
+		{"no geometry", func(p []byte) []byte { eachFooter(p, func(f []byte) { clear(f[56:60]) }); return p }, "expected one like {120 4 17}"},
+		{"geometry too big", func(p []byte) []byte { eachFooter(p, func(f []byte) { f[56]++ }); return p }, "13090816 bytes, expected at most the current size of 4194304"},
 		{"511 bytes of footer", func(p []byte) []byte {
 			eachFooter(p, func(f []byte) { copy(f[28:], "vpc \xff\xff"); copy(f[56:], "\xff\xff\x10\xff") })
 			return p[:len(p)-1]
@@ -252,7 +254,7 @@ func TestDamagedFooter(t *testing.T) {
 			if c.text == "" && len(warnings) != 0 || c.text != "" && (len(warnings) != 1 || !strings.Contains(warnings[0], c.text)) {
 				t.Errorf("warnings %q, want %q", warnings, c.text)
 			}
-			if !bytes.Equal(readAll(t, openDisk(t, im, nil)), want) {
+			if !bytes.Equal(disktest.ReadAll(t, openDisk(t, im, nil)), want) {
 				t.Error("disk differs")
 			}
 		})
@@ -263,14 +265,14 @@ func TestDamagedFooter(t *testing.T) {
 // not have, whatever lies in the file. (7-Zip refuses such a file, QEMU reads
 // what lies there; the specification says that they were never written.)
 func TestClearBits(t *testing.T) {
-	p := corpus(t, "ntfs-dynamic.vhd")
-	want := readAll(t, openDisk(t, openBytes(t, p), nil))
+	p := disktest.Unpack(t, "ntfs-dynamic.vhd")
+	want := disktest.ReadAll(t, openDisk(t, openBytes(t, p), nil))
 	const bitmap = 0xf * SectorSize
 	p[bitmap] = 0x2f // sectors 0, 1 and 3
 	clear(want[:2*SectorSize])
 	clear(want[3*SectorSize:][:SectorSize])
 	d := openDisk(t, openBytes(t, p), nil)
-	if !bytes.Equal(readAll(t, d), want) {
+	if !bytes.Equal(disktest.ReadAll(t, d), want) {
 		t.Error("disk differs")
 	}
 	if got := checkExtents(t, d, bytes.NewReader(p), nil, 0, d.Size()); len(got) != 5 {

@@ -7,39 +7,8 @@ import (
 	"testing"
 
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
-
-// journal is a File that remembers its writes and where the syncs were.
-type journal struct {
-	writes []journalWrite
-	synced []int // number of writes before each Sync
-}
-
-type journalWrite struct {
-	off  int64
-	data []byte
-}
-
-func (j *journal) WriteAt(p []byte, off int64) (int, error) {
-	j.writes = append(j.writes, journalWrite{off, bytes.Clone(p)})
-	return len(p), nil
-}
-
-func (j *journal) Sync() error {
-	j.synced = append(j.synced, len(j.writes))
-	return nil
-}
-
-// apply is what is there after some writes.
-func apply(file []byte, writes ...journalWrite) []byte {
-	for _, w := range writes {
-		if end := int(w.off) + len(w.data); end > len(file) {
-			file = append(file, make([]byte, end-len(file))...)
-		}
-		copy(file[w.off:], w.data)
-	}
-	return file
-}
 
 // crashImages are what TestCrash and TestWriteFails write, of about 5 MiB.
 var crashImages = []struct {
@@ -48,9 +17,9 @@ var crashImages = []struct {
 	write func(t testing.TB, f File) error
 }{
 	{"child", 3, func(t testing.TB, f File) error {
-		ov := overlay.New(sparseDisk{16 << 20, SectorSize})
+		ov := overlay.New(disktest.Zeros(16<<20, SectorSize))
 		for _, off := range []int64{0, 9<<20 + 512} {
-			if _, err := ov.WriteAt(pattern(5000, 6), off); err != nil {
+			if _, err := ov.WriteAt(disktest.Pattern(5000, 6), off); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -68,7 +37,7 @@ func crashCreate(typ Type) func(t testing.TB, f File) error {
 			t.Fatal(err)
 		}
 		for _, off := range []int64{4 << 20, 0, 5<<20 - 700_000} {
-			if _, err := w.WriteAt(pattern(700_000, 6), off); err != nil {
+			if _, err := w.WriteAt(disktest.Pattern(700_000, 6), off); err != nil {
 				return err
 			}
 		}
@@ -83,21 +52,19 @@ func crashCreate(typ Type) func(t testing.TB, f File) error {
 func TestCrash(t *testing.T) {
 	for _, image := range crashImages {
 		t.Run(image.name, func(t *testing.T) {
-			var j journal
+			var j disktest.Journal
 			if err := image.write(t, &j); err != nil {
 				t.Fatal(err)
 			}
-			if len(j.synced) != image.syncs || j.synced[image.syncs-1] != len(j.writes) {
-				t.Fatalf("syncs after writes %v of %d", j.synced, len(j.writes))
+			if len(j.Synced) != image.syncs || j.Synced[image.syncs-1] != len(j.Writes) {
+				t.Fatalf("syncs after writes %v of %d", j.Synced, len(j.Writes))
 			}
-			complete := apply(nil, j.writes...)
+			complete := j.File()
 			dir := t.TempDir()
 			path := filepath.Join(dir, "torn.vhd")
 			create(t, filepath.Join(dir, "p.vhd"), make([]byte, 16<<20), Options{Type: Dynamic})
-			cases := 0
 			check := func(file []byte, what string, i int) {
 				t.Helper()
-				cases++
 				size := int64(len(file))
 				_, err := Open(bytes.NewReader(file), size)
 				_, idErr := ReadIdentity(bytes.NewReader(file), size)
@@ -107,33 +74,16 @@ func TestCrash(t *testing.T) {
 						t.Errorf("%s %d (complete: %t): %v", what, i, whole, err)
 					}
 				}
-				if i >= len(j.writes)-4 {
-					writeFile(t, path, file)
+				if i >= len(j.Writes)-4 {
+					disktest.WriteFile(t, path, file)
 					if accepted7zz(t, path) != whole {
 						t.Errorf("%s %d (complete: %t): 7zz thinks otherwise", what, i, whole)
 					}
 				}
 			}
 
-			var before, stable []byte // all writes so far; those that were synced
-			syncs, since := j.synced, 0
-			for i, w := range j.writes {
-				for len(syncs) > 0 && syncs[0] == i {
-					stable, syncs, since = bytes.Clone(before), syncs[1:], i
-				}
-				for _, n := range []int{0, 1, 511, len(w.data) / 2, len(w.data) - 1} {
-					n = min(n, len(w.data)-1)
-					check(apply(bytes.Clone(before), journalWrite{w.off, w.data[:n]}), "torn write", i)
-				}
-				check(apply(bytes.Clone(stable), w), "lone write", i)
-				before = apply(before, w)
-				check(before, "write", i)
-				for missing := since; missing < i; missing++ {
-					file := apply(bytes.Clone(stable), j.writes[since:missing]...)
-					check(apply(file, j.writes[missing+1:i+1]...), "all but one up to write", i)
-				}
-			}
-			t.Logf("%d writes, %d crashes", len(j.writes), cases)
+			crashes := j.Crashes(check)
+			t.Logf("%d writes, %d crashes", len(j.Writes), crashes)
 		})
 	}
 }
@@ -144,7 +94,7 @@ func TestWriteFails(t *testing.T) {
 	for _, image := range crashImages {
 		for at := 1; ; at++ {
 			n := 0
-			f := memFile{torn: 5, fail: func() error {
+			f := disktest.File{Torn: 5, Fail: func() error {
 				if n++; n == at {
 					return broken
 				}
@@ -160,10 +110,10 @@ func TestWriteFails(t *testing.T) {
 			if !errors.Is(err, broken) {
 				t.Fatalf("%s: operation %d: %v", image.name, at, err)
 			}
-			if f.syncs == image.syncs {
+			if f.Syncs == image.syncs {
 				continue // the last Sync failed: all is written
 			}
-			if _, err := Open(bytes.NewReader(f.data), int64(len(f.data))); !errors.Is(err, ErrNotVHD) && !errors.Is(err, ErrCorrupt) {
+			if _, err := Open(bytes.NewReader(f.Data), int64(len(f.Data))); !errors.Is(err, ErrNotVHD) && !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%s: operation %d failed, Open says %v", image.name, at, err)
 			}
 		}

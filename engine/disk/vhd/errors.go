@@ -2,13 +2,13 @@ package vhd
 
 import (
 	"errors"
-	"fmt"
 	"io"
+
+	"imageport/engine/disk/container"
 )
 
-// The kinds of refusal. Errors of this package wrap one of them, or the error
-// of the file's reader, and say which structure at which offset in the file
-// holds what, and what was expected.
+// The kinds of refusal. Errors about a file's contents are Problems of one of
+// these kinds; others wrap the error of the file's reader.
 var (
 	// ErrNotVHD: the file has a VHD footer neither at its end nor at its start.
 	ErrNotVHD = errors.New("not a VHD file")
@@ -23,25 +23,21 @@ var (
 	ErrParentMismatch = errors.New("VHD parent mismatch")
 )
 
+// Problem is an error about one structure of a file: Open returns one and
+// Check reports all.
+type Problem = container.Problem
+
 // refuse is an error about one structure. The format says what was found and
 // what was expected.
-func refuse(kind error, structure string, off int64, format string, args ...any) error {
-	return fmt.Errorf("vhd: %s at offset %#x: %s: %w", structure, off, fmt.Sprintf(format, args...), kind)
+func refuse(kind error, structure string, off int64, format string, args ...any) *Problem {
+	return container.Refuse(kind, structure, off, format, args...)
 }
 
-func corrupt(structure string, off int64, format string, args ...any) error {
+func corrupt(structure string, off int64, format string, args ...any) *Problem {
 	return refuse(ErrCorrupt, structure, off, format, args...)
 }
 
 // readFull reads a structure that the file must hold whole.
 func readFull(r io.ReaderAt, structure string, off int64, p []byte) error {
-	n, err := r.ReadAt(p, off)
-	switch {
-	case n == len(p):
-		return nil
-	case err == nil || err == io.EOF || err == io.ErrUnexpectedEOF:
-		return corrupt(structure, off, "the file ends after %d of %d bytes", n, len(p))
-	default:
-		return fmt.Errorf("vhd: reading %s at offset %#x: %w", structure, off, err)
-	}
+	return container.ReadFull(r, ErrCorrupt, structure, off, p)
 }

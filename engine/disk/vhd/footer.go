@@ -179,20 +179,23 @@ type foundFooter struct {
 	footer
 	offset int64 // where it was found
 	// dataEnd is where the trailing footer begins, or the file ends that has none.
-	dataEnd  int64
-	warnings []string
+	dataEnd int64
+	// problems are those of the other footer, and what this one says that
+	// keeps nobody from reading the disk.
+	problems []Problem
 }
+
+const trailingFooter, footerCopy = "footer", "footer copy"
 
 // findFooter reads the footer at the end of the file and, of dynamic and
 // differencing images, its copy at the start. One of the two is enough.
 func findFooter(r io.ReaderAt, size int64) (*foundFooter, error) {
-	const trailing, leading = "footer", "footer copy"
 	if size < footerSize {
-		return nil, refuse(ErrNotVHD, trailing, 0, "the file has %d bytes, expected at least %d", size, footerSize)
+		return nil, refuse(ErrNotVHD, trailingFooter, 0, "the file has %d bytes, expected at least %d", size, footerSize)
 	}
 	last := make([]byte, footerSize)
 	found := &foundFooter{offset: size - footerSize}
-	if err := readFull(r, trailing, found.offset, last); err != nil {
+	if err := readFull(r, trailingFooter, found.offset, last); err != nil {
 		return nil, err
 	}
 	short := string(last[1:9]) == footerCookie
@@ -201,47 +204,81 @@ func findFooter(r io.ReaderAt, size int64) (*foundFooter, error) {
 		found.offset = size - oldFooterSize
 	}
 	found.dataEnd = found.offset
-	f, lastErr := parseFooter(last, trailing, found.offset)
+	f, lastErr := parseFooter(last, trailingFooter, found.offset)
 	if short && lastErr == nil && f.creatorApp != "vpc " {
-		lastErr = corrupt(trailing, found.offset, "the file ends after %d of %d bytes", oldFooterSize, footerSize)
+		lastErr = corrupt(trailingFooter, found.offset, "the file ends after %d of %d bytes", oldFooterSize, footerSize)
 	}
 	found.footer = f
-	if lastErr == nil && f.diskType == typeFixed || errors.Is(lastErr, ErrUnsupported) {
-		return found, lastErr
+	if errors.Is(lastErr, ErrUnsupported) {
+		return nil, lastErr
 	}
 
 	first := make([]byte, footerSize)
-	if err := readFull(r, leading, 0, first); err != nil {
-		return nil, err
-	}
-	f, firstErr := parseFooter(first, leading, 0)
-	if firstErr == nil && f.diskType == typeFixed {
-		// What lies at the start of a fixed image is its guest's.
-		firstErr = refuse(ErrNotVHD, leading, 0, "found type fixed, which has no copy")
-	}
-	switch {
-	case lastErr == nil && firstErr != nil:
-		found.warn("the footer copy is damaged (%v)", firstErr)
-	case lastErr == nil && !bytes.Equal(first, last):
-		found.warn("the footer copy at offset 0 differs from the footer at offset %#x, which is used", found.offset)
-	case lastErr == nil:
-	case firstErr == nil:
-		if string(last[:8]) != footerCookie {
-			found.dataEnd = size
+	var firstErr error
+	if fixed := lastErr == nil && f.diskType == typeFixed; !fixed {
+		if err := readFull(r, footerCopy, 0, first); err != nil {
+			return nil, err
 		}
-		found.footer, found.offset = f, 0
-		found.warn("the footer is damaged or missing (%v), its copy at offset 0 is used", lastErr)
-	case string(last[:8]) != footerCookie && string(first[:8]) == footerCookie:
-		return nil, firstErr
-	default:
-		return nil, lastErr
+		if f, firstErr = parseFooter(first, footerCopy, 0); firstErr == nil && f.diskType == typeFixed {
+			// What lies at the start of a fixed image is its guest's.
+			firstErr = refuse(ErrNotVHD, footerCopy, 0, "found type fixed, which has no copy")
+		}
+		switch {
+		case lastErr == nil && firstErr != nil:
+			found.note(firstErr, "the footer at the end of the file is used")
+		case lastErr == nil && !bytes.Equal(first, last):
+			found.note(corrupt(footerCopy, 0, "differs from the footer at offset %#x", found.offset), "which is used")
+		case lastErr == nil:
+		case firstErr == nil:
+			found.note(lastErr, "the copy at offset 0 is used")
+			if string(last[:8]) != footerCookie {
+				found.dataEnd = size
+			}
+			found.footer, found.offset = f, 0
+		case string(last[:8]) != footerCookie && string(first[:8]) == footerCookie:
+			return nil, firstErr
+		default:
+			return nil, lastErr
+		}
 	}
-	if found.savedState {
-		found.warn("the footer at offset %#x says that a virtual machine was saved, not shut down", found.offset)
-	}
+	found.noteContents()
 	return found, nil
 }
 
-func (f *foundFooter) warn(format string, args ...any) {
-	f.warnings = append(f.warnings, fmt.Sprintf(format, args...))
+// note adds a problem of a footer that the disk can be read without.
+func (f *foundFooter) note(err error, instead string) {
+	var p *Problem
+	if !errors.As(err, &p) {
+		return
+	}
+	kind := p.Kind
+	if kind == ErrNotVHD {
+		kind = ErrCorrupt // the other footer says that the file is one
+	}
+	f.problems = append(f.problems, Problem{
+		Structure: p.Structure, Offset: p.Offset, Detail: p.Detail + "; " + instead, Kind: kind, Readable: true,
+	})
+}
+
+// noteContents adds what a valid footer says that is strange.
+func (f *foundFooter) noteContents() {
+	g := f.geometry
+	switch found := fmt.Sprintf("found a geometry of %d cylinders, %d heads and %d sectors per track", g.Cylinders, g.Heads, g.SectorsPerTrack); {
+	case g.Heads == 0 || g.SectorsPerTrack == 0:
+		f.note(corrupt(trailingFooter, f.offset, "%s, expected one like %v", found, geometryOf(int64(f.currentSize))), "it is not used")
+	case g != maxGeometry && g.Size() > int64(f.currentSize):
+		f.note(corrupt(trailingFooter, f.offset, "%s, %d bytes, expected at most the current size of %d", found, g.Size(), f.currentSize), "it is not used")
+	}
+	if f.savedState {
+		f.note(refuse(ErrUnsupported, trailingFooter, f.offset, "says that a virtual machine was saved, not shut down"), "its memory is not read")
+	}
+}
+
+// warnings are the problems for people that only describe the image.
+func (f *foundFooter) warnings() []string {
+	var all []string
+	for _, p := range f.problems {
+		all = append(all, fmt.Sprintf("%s at offset %#x: %s", p.Structure, p.Offset, p.Detail))
+	}
+	return all
 }

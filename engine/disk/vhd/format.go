@@ -111,6 +111,12 @@ func (g geometry) blockLength(block int64) int64 {
 	return min(g.blockSize, g.virtualSize-block*g.blockSize)
 }
 
+// blockEnd is where the part of a block inside the virtual disk ends in the
+// file, whose bitmap begins at start.
+func (g geometry) blockEnd(block, start int64) int64 {
+	return start + g.bitmapSize() + g.blockLength(block)
+}
+
 // stride is the most that a block takes in a file of ours.
 func (g geometry) stride() int64 { return roundUp(g.bitmapSize(), blockAlignment) + g.blockSize }
 

@@ -28,14 +28,16 @@ type locatorEntry struct {
 }
 
 const (
-	headerChecksum = 36 // offsets of fields
-	headerName     = 64
-	headerLocators = headerName + parentNameSize
+	headerName = "dynamic disk header"
+
+	headerChecksum   = 36 // offsets of fields
+	headerParentName = 64
+	headerLocators   = headerParentName + parentNameSize
 )
 
 // readHeader reads and verifies the dynamic disk header.
 func readHeader(r io.ReaderAt, f *foundFooter) (*header, error) {
-	const structure = "dynamic disk header"
+	const structure = headerName
 	if f.dataOffset > uint64(f.dataEnd) {
 		return nil, corrupt("footer", f.offset, "%s at %#x, but the file's data ends at %#x", structure, f.dataOffset, f.dataEnd)
 	}
@@ -70,7 +72,7 @@ func readHeader(r io.ReaderAt, f *foundFooter) (*header, error) {
 	}
 	if f.diskType == typeDifferencing {
 		h.parentID = uuid.UUID(p[40:56])
-		h.parentName = decodeUTF16(be, p[headerName:][:parentNameSize])
+		h.parentName = decodeUTF16(be, p[headerParentName:][:parentNameSize])
 		for i := range maxLocators {
 			entry := p[headerLocators+i*locatorSize:]
 			h.locators = append(h.locators, locatorEntry{
@@ -93,7 +95,7 @@ func (h header) encode() []byte {
 	be.PutUint32(p[28:], h.maxEntries)
 	be.PutUint32(p[32:], h.blockSize)
 	copy(p[40:], h.parentID[:])
-	copy(p[headerName:][:parentNameSize], encodeUTF16(be, h.parentName))
+	copy(p[headerParentName:][:parentNameSize], encodeUTF16(be, h.parentName))
 	for i, l := range h.locators {
 		entry := p[headerLocators+i*locatorSize:]
 		copy(entry[:4], l.code)

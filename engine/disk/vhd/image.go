@@ -8,32 +8,18 @@ import (
 	"github.com/google/uuid"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 )
 
 // Type is how an image stores its disk.
-type Type int
+type Type = container.Type
 
 // The types of VHD files.
 const (
-	// Fixed images are the disk, followed by a footer.
-	Fixed Type = iota + 1
-	// Dynamic images allocate blocks when they are first written.
-	Dynamic
-	// Differencing images hold what differs from a parent.
-	Differencing
+	Fixed        = container.Fixed
+	Dynamic      = container.Dynamic
+	Differencing = container.Differencing
 )
-
-func (t Type) String() string {
-	switch t {
-	case Fixed:
-		return "fixed"
-	case Dynamic:
-		return "dynamic"
-	case Differencing:
-		return "differencing"
-	}
-	return fmt.Sprintf("Type(%d)", int(t))
-}
 
 // Info is what an image says about itself.
 type Info struct {
@@ -63,36 +49,49 @@ type Info struct {
 // Image is an open VHD file. It is immutable and safe for concurrent use.
 type Image struct {
 	r    io.ReaderAt
+	size int64
+	foot *foundFooter
 	info Info
 	geo  geometry
 	// Of dynamic and differencing images only.
+	head    *header
 	table   *table
-	bitmaps *cache
+	bitmaps *container.Table
+}
+
+// OpenOptions say how to open an image. The zero value will do for most.
+type OpenOptions struct {
+	// Cache keeps pieces of the BAT and sector bitmaps: the images of a chain
+	// share one. An image without gets one of container.DefaultCacheBytes.
+	Cache *container.Cache
 }
 
 // Open reads and verifies footer, dynamic disk header and parent locators of a
 // VHD file of size bytes. The BAT is read and verified as it is needed, 64 KiB
 // at a time, or as a whole by Check. The file must not change while the image
 // is in use.
-func Open(r io.ReaderAt, size int64) (*Image, error) {
+func Open(r io.ReaderAt, size int64) (*Image, error) { return OpenWith(r, size, OpenOptions{}) }
+
+// OpenWith is Open with options.
+func OpenWith(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	f, err := findFooter(r, size)
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{r: r, info: Info{
+	im := &Image{r: r, size: size, foot: f, info: Info{
 		VirtualSize: f.virtualSize(),
 		CurrentSize: int64(f.currentSize),
 		Geometry:    f.geometry,
 		UniqueID:    f.uniqueID,
 		Timestamp:   epoch.Add(time.Duration(f.timestamp) * time.Second),
 		Creator:     f.creator(),
-		Warnings:    f.warnings,
+		Warnings:    f.warnings(),
 	}}
 	im.geo.virtualSize = im.info.VirtualSize
 	if f.diskType == typeFixed {
 		im.info.Type = Fixed
 		if im.info.VirtualSize > f.dataEnd {
-			return nil, corrupt("footer", f.offset, "a fixed disk of %d bytes in front of it, but the file has %d", im.info.VirtualSize, f.dataEnd)
+			return nil, corrupt(trailingFooter, f.offset, "a fixed disk of %d bytes in front of it, but the file has %d", im.info.VirtualSize, f.dataEnd)
 		}
 		return im, nil
 	}
@@ -101,13 +100,13 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	im.info.Type, im.info.BlockSize = Dynamic, h.blockSize
+	im.head, im.info.Type, im.info.BlockSize = h, Dynamic, h.blockSize
 	im.geo.blockSize = int64(h.blockSize)
 	space := &layout{end: f.dataEnd}
-	if err := space.claim("footer copy", f.offset, 0, footerSize); err != nil {
+	if err := space.claim(footerCopy, f.offset, 0, footerSize); err != nil {
 		return nil, err
 	}
-	if err := space.claim("dynamic disk header", f.offset, f.dataOffset, headerSize); err != nil {
+	if err := space.claim(headerName, f.offset, f.dataOffset, headerSize); err != nil {
 		return nil, err
 	}
 	at := int64(f.dataOffset)
@@ -120,8 +119,9 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 			return nil, err
 		}
 	}
-	im.table = newTable(r, int64(h.tableOffset), im.geo, space)
-	im.bitmaps = newCache(cachedBitmaps)
+	cache := container.CacheOr(opt.Cache)
+	im.table = &table{r: r, off: int64(h.tableOffset), geo: im.geo, space: space, pieces: cache.Table()}
+	im.bitmaps = cache.Table()
 	return im, nil
 }
 

@@ -1,6 +1,7 @@
 package vhd
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -31,9 +32,14 @@ type ParentLocator struct {
 	AbsolutePath string
 }
 
-// readLocator reads the paths to the parent and claims their space. at is the
-// header's file offset.
-func readLocator(r io.ReaderAt, h *header, at int64, space *layout) (*ParentLocator, error) {
+// locatorName is what entry i of the header is called in problems.
+func locatorName(i int, entry locatorEntry) string {
+	return fmt.Sprintf("parent locator %d (%s)", i, bytes.ToValidUTF8(bytes.TrimRight([]byte(entry.code), "\x00"), []byte("?")))
+}
+
+// readLocator reads the paths to the parent and claims their space. header is
+// the file offset of the dynamic disk header.
+func readLocator(r io.ReaderAt, h *header, header int64, space *layout) (*ParentLocator, error) {
 	parent := &ParentLocator{UniqueID: h.parentID, Name: h.parentName}
 	for i, entry := range h.locators {
 		path := &parent.RelativePath
@@ -44,7 +50,7 @@ func readLocator(r io.ReaderAt, h *header, at int64, space *layout) (*ParentLoca
 		default:
 			continue
 		}
-		structure := fmt.Sprintf("parent locator %d (%s)", i, entry.code)
+		structure, at := locatorName(i, entry), header+headerLocators+int64(i)*locatorSize
 		if *path != "" || entry.length == 0 {
 			continue // the first one counts
 		}

@@ -9,10 +9,6 @@ import (
 	"imageport/engine/disk"
 )
 
-// cachedBitmaps is the number of sector bitmaps kept, of 512 bytes to 64 KiB:
-// enough for readers that go through the disk side by side.
-const cachedBitmaps = 64
-
 // imageDisk is the contents of an image over its parent, if it has one.
 type imageDisk struct {
 	image  *Image
@@ -146,7 +142,7 @@ func (im *Image) extentAt(pos, end int64) (disk.Extent, error) {
 // bitmap gives the sector bitmap at off in the file. A clear bit in a dynamic
 // image is a sector that was never written, and zeros whatever the file has.
 func (im *Image) bitmap(off int64) (sectorBitmap, error) {
-	return im.bitmaps.get(off, func() ([]byte, error) {
+	return im.bitmaps.Piece(off, func() ([]byte, error) {
 		p := make([]byte, im.geo.blockSize/SectorSize/8)
 		return p, readFull(im.r, "sector bitmap", off, p)
 	})

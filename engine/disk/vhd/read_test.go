@@ -2,25 +2,16 @@ package vhd
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"sync"
 	"testing"
+
+	"imageport/testkit/disktest"
 )
-
-type countingReader struct {
-	r io.ReaderAt
-	n int
-}
-
-func (r *countingReader) ReadAt(p []byte, off int64) (int, error) {
-	r.n += len(p)
-	return r.r.ReadAt(p, off)
-}
 
 func TestReadBounds(t *testing.T) {
 	for _, name := range []string{"ntfs-fixed.vhd", "ntfs-dynamic.vhd"} {
-		d := openDisk(t, openBytes(t, corpus(t, name)), nil)
+		d := openDisk(t, openBytes(t, disktest.Unpack(t, name)), nil)
 		p := make([]byte, 1024)
 		if n, err := d.ReadAt(p, d.Size()-512); n != 512 || err != io.EOF {
 			t.Errorf("across the end: %d, %v", n, err)
@@ -43,9 +34,9 @@ func TestReadBounds(t *testing.T) {
 
 // TestConcurrentReads is for the race detector, and for what is kept between reads.
 func TestConcurrentReads(t *testing.T) {
-	parent := newMemDisk(pattern(8<<20, 8))
+	parent := disktest.Bytes(disktest.Pattern(8<<20, 8), SectorSize)
 	d := openDisk(t, openBytes(t, smallChild(t)), parent)
-	want := readAll(t, d)
+	want := disktest.ReadAll(t, d)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -60,23 +51,4 @@ func TestConcurrentReads(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-// TestCache keeps to its limit and gives every key its own piece.
-func TestCache(t *testing.T) {
-	c := newCache(3)
-	loads := 0
-	for _, key := range []int64{1, 2, 3, 1, 4, 1, 4, 3, 1} {
-		piece, err := c.get(key, func() ([]byte, error) { loads++; return []byte{byte(key)}, nil })
-		if err != nil || piece[0] != byte(key) || len(c.pieces) > 3 {
-			t.Errorf("key %d: %v, %v, %d pieces", key, piece, err, len(c.pieces))
-		}
-	}
-	if loads != 5 { // 1 again, after 4
-		t.Errorf("%d loads", loads)
-	}
-	broken := errors.New("broken")
-	if _, err := c.get(9, func() ([]byte, error) { return nil, broken }); err != broken || c.pieces[9] != nil {
-		t.Errorf("failed load: %v", err)
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/iotest"
 
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // smallChild is a child of 8 MiB in blocks of 1 MiB: 0 and 5 have changed
@@ -16,13 +17,13 @@ import (
 func smallChild(t testing.TB) []byte {
 	t.Helper()
 	base := make([]byte, 8<<20)
-	fill(base, 0, len(base), 1)
-	ov := overlay.New(newMemDisk(base))
+	disktest.Fill(base, 0, len(base), 1)
+	ov := overlay.New(disktest.Bytes(base, SectorSize))
 	for off, p := range map[int64][]byte{
-		512:     pattern(1000, 2),
-		1 << 20: pattern(2<<20, 3),
+		512:     disktest.Pattern(1000, 2),
+		1 << 20: disktest.Pattern(2<<20, 3),
 		3 << 20: make([]byte, 1<<20),
-		5 << 20: pattern(70000, 4),
+		5 << 20: disktest.Pattern(70000, 4),
 	} {
 		if _, err := ov.WriteAt(p, off); err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ func setBAT(p []byte, i int, entry uint32) { be.PutUint32(p[childTableOffset+4*i
 func getBAT(p []byte, i int) uint32        { return be.Uint32(p[childTableOffset+4*i:]) }
 
 func TestRefused(t *testing.T) {
-	child, fixed, windows := smallChild(t), corpus(t, "ntfs-fixed.vhd"), corpus(t, "ntfs-dynamic.vhd")
+	child, fixed, windows := smallChild(t), disktest.Unpack(t, "ntfs-fixed.vhd"), disktest.Unpack(t, "ntfs-dynamic.vhd")
 	footers := func(change func(f []byte)) func([]byte) []byte {
 		return func(p []byte) []byte { eachFooter(p, change); return p }
 	}
@@ -117,7 +118,7 @@ func TestRefused(t *testing.T) {
 			p := c.change(slices.Clone(c.base))
 			im, err := Open(bytes.NewReader(p), int64(len(p)))
 			if err == nil {
-				err = im.Check(t.Context())
+				err = firstProblem(t, im)
 			}
 			if c.want == nil {
 				if err != nil {
@@ -136,7 +137,7 @@ func TestRefused(t *testing.T) {
 func TestLateRefusal(t *testing.T) {
 	p := smallChild(t)
 	setBAT(p, 7, 0xfffffffe)
-	d := openDisk(t, openBytes(t, p), sparseDisk{8 << 20, SectorSize})
+	d := openDisk(t, openBytes(t, p), disktest.Zeros(8<<20, SectorSize))
 	if n, err := d.ReadAt(make([]byte, 4096), 0); n != 0 || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("ReadAt = %d, %v", n, err)
 	}
@@ -159,7 +160,7 @@ func TestTruncated(t *testing.T) {
 	for n := 0; n < len(p)-blockAlignment; n += 37<<10 + 1 {
 		im, err := Open(bytes.NewReader(p[:n]), int64(n))
 		if err == nil {
-			err = im.Check(t.Context())
+			err = firstProblem(t, im)
 		}
 		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotVHD) {
 			t.Errorf("%d of %d bytes: %v", n, len(p), err)
@@ -172,10 +173,10 @@ func TestReaderFails(t *testing.T) {
 	p := smallChild(t)
 	failed := 0
 	for at := int64(0); at < int64(len(p)); at += 32 << 10 {
-		failing := failingReader{bytes.NewReader(p), at}
+		failing := disktest.FailingAt(bytes.NewReader(p), at, iotest.ErrTimeout)
 		im, err := Open(failing, int64(len(p)))
 		if err == nil {
-			_, err = openDisk(t, im, sparseDisk{8 << 20, SectorSize}).ReadAt(make([]byte, 8<<20), 0)
+			_, err = openDisk(t, im, disktest.Zeros(8<<20, SectorSize)).ReadAt(make([]byte, 8<<20), 0)
 		}
 		if err == nil {
 			continue // nothing is read there
@@ -188,18 +189,6 @@ func TestReaderFails(t *testing.T) {
 	if failed == 0 {
 		t.Error("nothing failed")
 	}
-}
-
-type failingReader struct {
-	*bytes.Reader
-	at int64
-}
-
-func (r failingReader) ReadAt(p []byte, off int64) (int, error) {
-	if off <= r.at && r.at < off+int64(len(p)) {
-		return 0, iotest.ErrTimeout
-	}
-	return r.Reader.ReadAt(p, off)
 }
 
 func TestParentMismatch(t *testing.T) {
@@ -222,13 +211,13 @@ func TestParentMismatch(t *testing.T) {
 	if _, err := child.Disk(nil); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("no parent: %v", err)
 	}
-	if _, err := child.Disk(sparseDisk{8<<20 + 512, 512}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := child.Disk(disktest.Zeros(8<<20+512, 512)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("bigger parent: %v", err)
 	}
-	if _, err := child.Disk(sparseDisk{8 << 20, 4096}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := child.Disk(disktest.Zeros(8<<20, 4096)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("sectors: %v", err)
 	}
-	if _, err := openBytes(t, corpus(t, "ntfs-fixed.vhd")).Disk(sparseDisk{4 << 20, 512}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := openBytes(t, disktest.Unpack(t, "ntfs-fixed.vhd")).Disk(disktest.Zeros(4<<20, 512)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("parent of a fixed image: %v", err)
 	}
 }

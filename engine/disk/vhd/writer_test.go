@@ -16,6 +16,7 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // TestCreate writes images from several goroutines, in a random order, and
@@ -60,19 +61,19 @@ func TestCreate(t *testing.T) {
 				t.Errorf("ReadIdentity = %s, %v", id, err)
 			}
 			d := openDisk(t, im, nil)
-			sameDisk(t, d, bytes.NewReader(model), "the model")
-			sameDisk(t, d, bytes.NewReader(naive(t, file, nil)), "the naive reader")
-			same7zz(t, d, path)
+			disktest.Same(t, d, bytes.NewReader(model), "the model")
+			disktest.Same(t, d, bytes.NewReader(naive(t, file, nil)), "the naive reader")
+			disktest.Same7zz(t, "vhd", d, path)
 			if !accepted7zz(t, path) {
 				t.Error("7zz complains")
 			}
 			checkExtents(t, d, bytes.NewReader(file), nil, 0, d.Size())
 
-			info := string(run(t, "qemu-img", "info", "--image-opts", "driver=vpc,file.filename="+path))
+			info := string(disktest.Run(t, "qemu-img", "info", "--image-opts", "driver=vpc,file.filename="+path))
 			if !strings.Contains(info, fmt.Sprintf("(%d bytes)", opt.SizeBytes)) {
 				t.Errorf("qemu-img says %s", info)
 			}
-			run(t, "qemu-img", "convert", "-f", "vpc", "-O", "raw", path, path+".raw")
+			disktest.Run(t, "qemu-img", "convert", "-f", "vpc", "-O", "raw", path, path+".raw")
 			back, err := os.ReadFile(path + ".raw")
 			if err != nil || !bytes.Equal(back, model) {
 				t.Errorf("qemu-img convert differs (%v)", err)
@@ -94,7 +95,7 @@ func writeRandomly(t *testing.T, w *Writer, size int) []byte {
 			n := min(1+rng.IntN(900_000), size-off)
 			switch rng.IntN(6) {
 			case 0:
-				fill(model, off, n, uint64(off+round))
+				disktest.Fill(model, off, n, uint64(off+round))
 				jobs = append(jobs, job{off, n})
 			case 1:
 				clear(model[off : off+n])
@@ -123,21 +124,21 @@ func writeRandomly(t *testing.T, w *Writer, size int) []byte {
 // the byte.
 func TestWindowsLayout(t *testing.T) {
 	for _, name := range []string{"ntfs-dynamic.vhd", "ntfs-fixed.vhd"} {
-		theirs := corpus(t, name)
+		theirs := disktest.Unpack(t, name)
 		im := openBytes(t, theirs)
 		info := im.Info()
-		var f memFile
+		var f disktest.File
 		w, err := Create(&f, Options{Type: info.Type, SizeBytes: info.VirtualSize, UniqueID: info.UniqueID, Timestamp: info.Timestamp})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.WriteAt(readAll(t, openDisk(t, im, nil)), 0); err != nil {
+		if _, err := w.WriteAt(disktest.ReadAll(t, openDisk(t, im, nil)), 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Finish(); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(f.data, theirs) {
+		if !bytes.Equal(f.Data, theirs) {
 			t.Errorf("%s: ours differs", name)
 		}
 	}
@@ -145,7 +146,7 @@ func TestWindowsLayout(t *testing.T) {
 
 // TestZerosAllocateNothing pins what a dynamic image stores.
 func TestZerosAllocateNothing(t *testing.T) {
-	var f memFile
+	var f disktest.File
 	w, err := Create(&f, Options{Type: Dynamic, SizeBytes: 1 << 30, UniqueID: testParent, Timestamp: testTime})
 	if err != nil {
 		t.Fatal(err)
@@ -155,8 +156,8 @@ func TestZerosAllocateNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(f.data) > 0 {
-		t.Errorf("%d bytes written", len(f.data))
+	if len(f.Data) > 0 {
+		t.Errorf("%d bytes written", len(f.Data))
 	}
 	// The last byte of a block, and zeros over what is there now.
 	p := make([]byte, 4<<20)
@@ -171,10 +172,10 @@ func TestZerosAllocateNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := int64(4096 + 4096 + 2<<20 + 4096); size != want || size != int64(len(f.data)) {
+	if want := int64(4096 + 4096 + 2<<20 + 4096); size != want || size != int64(len(f.Data)) {
 		t.Errorf("%d bytes, want %d", size, want)
 	}
-	got := checkExtents(t, openDisk(t, openBytes(t, f.data), nil), bytes.NewReader(f.data), nil, 0, 16<<20)
+	got := checkExtents(t, openDisk(t, openBytes(t, f.Data), nil), bytes.NewReader(f.Data), nil, 0, 16<<20)
 	want := []disk.Extent{
 		{Length: 8 << 20, Kind: disk.ExtentZero},
 		{Offset: 8 << 20, Length: 2 << 20, Kind: disk.ExtentData, FileOffset: 8192},
@@ -193,7 +194,7 @@ func TestRandomChains(t *testing.T) {
 		size := (1 + rng.IntN(5000)) * SectorSize
 		blockSize := func() uint32 { return minBlockSize << rng.IntN(2) }
 		model := make([]byte, size)
-		var f memFile
+		var f disktest.File
 		opt := Options{Type: Type(1 + rng.IntN(2)), SizeBytes: int64(size), UniqueID: testParent, Timestamp: testTime}
 		if opt.Type == Dynamic {
 			opt.BlockSize = blockSize()
@@ -205,7 +206,7 @@ func TestRandomChains(t *testing.T) {
 		for range rng.IntN(6) {
 			off := rng.IntN(size)
 			n := 1 + rng.IntN(min(size-off, 300_000))
-			fill(model, off, n, rng.Uint64())
+			disktest.Fill(model, off, n, rng.Uint64())
 			if _, err := w.WriteAt(model[off:off+n], int64(off)); err != nil {
 				t.Fatal(err)
 			}
@@ -213,10 +214,10 @@ func TestRandomChains(t *testing.T) {
 		if _, err := w.Finish(); err != nil {
 			t.Fatal(err)
 		}
-		im := openBytes(t, f.data)
-		d, simple := openDisk(t, im, nil), naive(t, f.data, nil)
+		im := openBytes(t, f.Data)
+		d, simple := openDisk(t, im, nil), naive(t, f.Data, nil)
 		for level := range rng.IntN(4) {
-			if !bytes.Equal(readAll(t, d), model) || !bytes.Equal(simple, model) {
+			if !bytes.Equal(disktest.ReadAll(t, d), model) || !bytes.Equal(simple, model) {
 				t.Fatalf("seed %d, level %d differs", seed, level)
 			}
 			ov := overlay.New(d)
@@ -225,21 +226,19 @@ func TestRandomChains(t *testing.T) {
 				n := 1 + rng.IntN(min(size-off, 100_000))
 				p := make([]byte, n)
 				if rng.IntN(3) > 0 {
-					fill(p, 0, n, rng.Uint64())
+					disktest.Fill(p, 0, n, rng.Uint64())
 				}
-				put(t, ov, model, off, p)
+				disktest.Put(t, ov, model, off, p)
 			}
 			info := im.Info()
 			child := writeChild(t, ov, childOptions(info, "p.vhd", blockSize()))
 			im = openBytes(t, child)
-			if err := im.Check(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			noProblems(t, im)
 			parent := d
 			d, simple = openDisk(t, im, parent), naive(t, child, simple)
 			checkExtents(t, d, bytes.NewReader(child), parent, 0, int64(size))
 		}
-		if !bytes.Equal(readAll(t, d), model) || !bytes.Equal(simple, model) {
+		if !bytes.Equal(disktest.ReadAll(t, d), model) || !bytes.Equal(simple, model) {
 			t.Fatalf("seed %d differs", seed)
 		}
 	}
@@ -247,7 +246,7 @@ func TestRandomChains(t *testing.T) {
 
 func TestWriterBounds(t *testing.T) {
 	for _, typ := range []Type{Fixed, Dynamic} {
-		var f memFile
+		var f disktest.File
 		w, err := Create(&f, Options{Type: typ, SizeBytes: 1 << 20, UniqueID: testParent, Timestamp: testTime})
 		if err != nil {
 			t.Fatal(err)
@@ -260,11 +259,11 @@ func TestWriterBounds(t *testing.T) {
 		if _, err := w.Finish(); err != nil {
 			t.Fatal(err)
 		}
-		before := bytes.Clone(f.data)
+		before := bytes.Clone(f.Data)
 		if _, err := w.WriteAt([]byte{1}, 0); err == nil {
 			t.Errorf("%s: WriteAt after Finish", typ)
 		}
-		if _, err := w.Finish(); err == nil || !bytes.Equal(before, f.data) {
+		if _, err := w.Finish(); err == nil || !bytes.Equal(before, f.Data) {
 			t.Errorf("%s: a second Finish", typ)
 		}
 	}
@@ -289,11 +288,11 @@ func TestOptionsRefused(t *testing.T) {
 	} {
 		opt := Options{Type: Dynamic, SizeBytes: 1 << 30, UniqueID: testParent, Timestamp: testTime}
 		change(&opt)
-		if _, err := Create(&memFile{}, opt); err == nil {
+		if _, err := Create(&disktest.File{}, opt); err == nil {
 			t.Errorf("%s is not refused", name)
 		}
 	}
-	if _, err := Create(&memFile{}, Options{Type: Dynamic, SizeBytes: MaxSize, UniqueID: testParent, Timestamp: testTime}); err != nil {
+	if _, err := Create(&disktest.File{}, Options{Type: Dynamic, SizeBytes: MaxSize, UniqueID: testParent, Timestamp: testTime}); err != nil {
 		t.Errorf("the largest disk: %v", err)
 	}
 }
@@ -302,7 +301,7 @@ func TestOptionsRefused(t *testing.T) {
 func TestBitmapWriteFails(t *testing.T) {
 	broken := errors.New("broken")
 	n := 0
-	f := memFile{torn: 3, fail: func() error {
+	f := disktest.File{Torn: 3, Fail: func() error {
 		if n++; n == 1 {
 			return broken
 		}
@@ -312,7 +311,7 @@ func TestBitmapWriteFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := pattern(4<<20, 1)
+	model := disktest.Pattern(4<<20, 1)
 	done, err := w.WriteAt(model, 0)
 	if done != 0 || !errors.Is(err, broken) {
 		t.Fatalf("WriteAt = %d, %v", done, err)
@@ -323,5 +322,5 @@ func TestBitmapWriteFails(t *testing.T) {
 	if _, err := w.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	sameDisk(t, openDisk(t, openBytes(t, f.data), nil), bytes.NewReader(model), "the model")
+	disktest.Same(t, openDisk(t, openBytes(t, f.Data), nil), bytes.NewReader(model), "the model")
 }

@@ -2,7 +2,8 @@ package vhdx
 
 import (
 	"io"
-	"sync/atomic"
+
+	"imageport/engine/disk/container"
 )
 
 // bat finds and verifies the entries of the block allocation table,
@@ -94,7 +95,7 @@ func (b *bat) bitmapChunks() int64 {
 }
 
 func (b *bat) entry(at int64) (batEntry, error) {
-	p, err := b.tables.read("BAT", at, 8)
+	p, err := b.tables.read(at, 8)
 	if err != nil {
 		return 0, err
 	}
@@ -103,37 +104,26 @@ func (b *bat) entry(at int64) (batEntry, error) {
 
 // Tables are read in pieces of 64 KiB: BAT entries of 16 GiB of disk with
 // blocks of 2 MiB, or sector bitmaps of 256 MiB with sectors of 512 bytes.
-// 32 of them, 2 MiB an image, are kept.
-const (
-	tablePieceSize     = 64 << 10
-	tablePieceSlotBits = 5
-)
+const tablePieceSize = 64 << 10
 
-// tableReader reads the BAT and the sector bitmaps through a small cache. It
-// takes no locks: at worst, readers that need the same piece each read it.
+// tableReader reads structures of whole MiB, the BAT or the sector bitmaps,
+// through a cache.
 type tableReader struct {
-	r     io.ReaderAt
-	slots [1 << tablePieceSlotBits]atomic.Pointer[tablePiece]
+	r         io.ReaderAt
+	structure string
+	pieces    *container.Table
 }
 
-type tablePiece struct {
-	offset int64 // in the file, a multiple of tablePieceSize
-	data   []byte
-}
-
-// read gives n bytes at off in the file, which lie in one piece of a structure
-// of whole MiB. They must not be changed.
-func (t *tableReader) read(structure string, off, n int64) ([]byte, error) {
+// read gives n bytes at off in the file, which lie in one piece. They must not
+// be changed.
+func (t *tableReader) read(off, n int64) ([]byte, error) {
 	start := off &^ (tablePieceSize - 1)
-	// Fibonacci hashing: BAT and bitmaps lie anywhere.
-	slot := &t.slots[uint64(start/tablePieceSize)*0x9e3779b97f4a7c15>>(64-tablePieceSlotBits)]
-	piece := slot.Load()
-	if piece == nil || piece.offset != start {
-		piece = &tablePiece{start, make([]byte, tablePieceSize)}
-		if err := readFull(t.r, structure, start, piece.data); err != nil {
-			return nil, err
-		}
-		slot.Store(piece)
+	piece, err := t.pieces.Piece(start, func() ([]byte, error) {
+		p := make([]byte, tablePieceSize)
+		return p, readFull(t.r, t.structure, start, p)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return piece.data[off-start:][:n], nil
+	return piece[off-start:][:n], nil
 }

@@ -2,17 +2,12 @@ package vhdx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"imageport/engine/disk/container"
 )
-
-// maxProblems is how many problems Check reports before it gives up on a file.
-const maxProblems = 1000
-
-// errEnough ends a Check that has reported maxProblems.
-var errEnough = errors.New("enough problems")
 
 // Check looks at everything that Open and the Disk look at only when they need
 // it: both copies of the headers and region tables, and every BAT entry, which
@@ -20,34 +15,15 @@ var errEnough = errors.New("enough problems")
 // reports what it finds, the first 1000, and fails only if the file cannot be
 // read or ctx ends. It takes 1 bit of memory per MiB of the file.
 func (im *Image) Check(ctx context.Context, report func(Problem)) error {
-	found := 0
-	// note takes the errors that are problems of the file.
-	note := func(err error) error {
-		var problem *Problem
-		if !errors.As(err, &problem) {
-			return err
-		}
-		report(*problem)
-		if found++; found == maxProblems {
-			return errEnough
-		}
-		return nil
-	}
-	for _, check := range []func(func(error) error) error{
-		im.checkCopies,
-		func(note func(error) error) error { return im.checkBAT(ctx, note) },
-	} {
-		if err := check(note); err == errEnough {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("vhdx: checking: %w", err)
-		}
+	err := container.Collect(report, im.checkCopies, func(note container.Note) error { return im.checkBAT(ctx, note) })
+	if err != nil {
+		return fmt.Errorf("vhdx: checking: %w", err)
 	}
 	return nil
 }
 
 // checkCopies notes copies that are not valid. Open is content with the other.
-func (im *Image) checkCopies(note func(error) error) error {
+func (im *Image) checkCopies(note container.Note) error {
 	if im.head.log != uuid.Nil {
 		if err := note(dirtyLog(im.head)); err != nil {
 			return err
@@ -66,7 +42,8 @@ func (im *Image) checkCopies(note func(error) error) error {
 		err := readFull(im.r, c.structure, c.offset, p)
 		if err == nil {
 			if invalid := verifyChecksum(p, c.signature); invalid != nil {
-				err = corrupt(c.structure, c.offset, "%v; the other copy is valid", invalid)
+				problem := corrupt(c.structure, c.offset, "%v; the other copy is valid", invalid)
+				problem.Readable, err = true, problem
 			}
 		}
 		if err != nil {
@@ -80,7 +57,7 @@ func (im *Image) checkCopies(note func(error) error) error {
 
 // checkBAT notes entries that are not valid, or point to space that an entry
 // before has.
-func (im *Image) checkBAT(ctx context.Context, note func(error) error) error {
+func (im *Image) checkBAT(ctx context.Context, note container.Note) error {
 	geo, taken := im.geo, newOccupancy(im.bat.space.fileSize)
 	claim := func(structure string, index int64, space fileRange, err error) error {
 		if err == nil {

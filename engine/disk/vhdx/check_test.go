@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -12,7 +11,9 @@ import (
 	"github.com/google/uuid"
 
 	"imageport/engine/disk"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // problems are what Check reports.
@@ -30,7 +31,7 @@ func readThrough(t testing.TB, im *Image) error {
 	t.Helper()
 	var parent disk.Disk
 	if im.Info().Type == Differencing {
-		parent = sparseDisk{im.Info().VirtualSize, im.Info().LogicalSectorSize}
+		parent = disktest.Zeros(im.Info().VirtualSize, im.Info().LogicalSectorSize)
 	}
 	d := openDisk(t, im, parent)
 	p := make([]byte, 4*mib)
@@ -46,7 +47,7 @@ func readThrough(t testing.TB, im *Image) error {
 // and the Disk refuses what they stand for.
 func TestBATRefused(t *testing.T) {
 	child, big := smallChild(t), bigChild(t)
-	windows := corpus(t, "ntfs-dynamic.vhdx")
+	windows := disktest.Unpack(t, "ntfs-dynamic.vhdx")
 	other := uuid.MustParse("deadbeef-0000-4000-8000-000000000000")
 	const ratio = 4096 // blocks of 1 MiB per chunk
 	item := func(p []byte, id uuid.UUID) []byte { return p[itemOffset(t, p, id):] }
@@ -153,7 +154,7 @@ func TestCheckGivesUp(t *testing.T) {
 		setBAT(p, i, 4)
 	}
 	le.PutUint64(p[itemOffset(t, p, virtualDiskSizeGUID):], 4<<30)
-	if found := problems(t, openBytes(t, p)); len(found) != maxProblems {
+	if found := problems(t, openBytes(t, p)); len(found) != container.MaxProblems {
 		t.Errorf("%d problems", len(found))
 	}
 
@@ -163,7 +164,7 @@ func TestCheckGivesUp(t *testing.T) {
 	if err := im.Check(ctx, func(p Problem) { t.Error(&p) }); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	im.r = failingReader{bytes.NewReader(p), header1Offset}
+	im.r = disktest.FailingAt(bytes.NewReader(p), header1Offset, iotest.ErrTimeout)
 	if err := im.Check(t.Context(), func(p Problem) { t.Error(&p) }); !errors.Is(err, iotest.ErrTimeout) {
 		t.Errorf("failing reader: %v", err)
 	}
@@ -186,17 +187,6 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// countingReader counts the bytes asked of a sparse file.
-type countingReader struct {
-	io.ReaderAt
-	n int64
-}
-
-func (r *countingReader) ReadAt(p []byte, off int64) (int, error) {
-	r.n += int64(len(p))
-	return r.ReaderAt.ReadAt(p, off)
-}
-
 // sparseFile is a VHDX of a disk of size bytes whose BAT is zeros but for what
 // is put on it.
 func sparseFile(t testing.TB, info Info, fileSize int64) *overlay.Overlay {
@@ -213,7 +203,7 @@ func sparseFile(t testing.TB, info Info, fileSize int64) *overlay.Overlay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := overlay.New(sparseDisk{fileSize, 512})
+	file := overlay.New(disktest.Zeros(fileSize, 512))
 	regions := encodeRegionTable([]region{
 		{batRegionGUID, layoutBATOffset, uint32(batLength(geo, info.Type == Differencing)), true},
 		{metadataRegionGUID, layoutMetadataOffset, layoutMetadataLength, true},
@@ -244,7 +234,7 @@ func TestOpenReadsLittle(t *testing.T) {
 		if level > 0 {
 			info.Type = Differencing
 		}
-		r := &countingReader{ReaderAt: sparseFile(t, info, 1<<40)}
+		r := &disktest.Counter{ReaderAt: sparseFile(t, info, 1<<40)}
 		im, err := Open(r, 1<<40)
 		if err != nil {
 			t.Fatal(err)
@@ -253,7 +243,7 @@ func TestOpenReadsLittle(t *testing.T) {
 		if _, err := d.ReadAt(make([]byte, mib), 1<<40); err != nil {
 			t.Fatal(err)
 		}
-		read += r.n
+		read += r.Bytes
 	}
 	// The first read of a level is that of all levels below, too.
 	if t.Logf("a chain of 10 images of 2 TiB: %d bytes read", read); read > 8<<20 {
@@ -270,7 +260,7 @@ func TestOpenReadsLittle(t *testing.T) {
 	if _, err := file.WriteAt([]byte{77}, 901*mib-1); err != nil {
 		t.Fatal(err)
 	}
-	r := &countingReader{ReaderAt: file}
+	r := &disktest.Counter{ReaderAt: file}
 	im, err := Open(r, 1<<30)
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +269,7 @@ func TestOpenReadsLittle(t *testing.T) {
 	if _, err := openDisk(t, im, nil).ReadAt(p, maxVirtualSize-1); err != nil || p[0] != 77 {
 		t.Errorf("last byte of 64 TiB: %d, %v", p[0], err)
 	}
-	if t.Logf("64 TiB: %d bytes read", r.n); r.n > mib {
+	if t.Logf("64 TiB: %d bytes read", r.Bytes); r.Bytes > mib {
 		t.Errorf("too many")
 	}
 }

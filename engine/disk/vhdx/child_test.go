@@ -16,49 +16,8 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
-
-// put writes to an overlay and to its model.
-func put(t testing.TB, ov *overlay.Overlay, model []byte, off int, p []byte) {
-	t.Helper()
-	if _, err := ov.WriteAt(p, int64(off)); err != nil {
-		t.Fatal(err)
-	}
-	copy(model[off:], p)
-}
-
-func pattern(n int, seed uint64) []byte {
-	p := make([]byte, n)
-	fill(p, 0, n, seed)
-	return p
-}
-
-// parentData is the contents that patch changes.
-func parentData(size int) []byte {
-	raw := make([]byte, size)
-	for _, mb := range []int{0, 5, 7, 8, 12, 20, 21, 22, 23, 26, 30, 34, 39} {
-		fill(raw, mb<<20, 1<<20, uint64(mb))
-	}
-	return raw
-}
-
-// patch applies the situations that differ for the format, to the parentData
-// of a disk of at least 70 MiB.
-func patch(t testing.TB, ov *overlay.Overlay, model []byte) {
-	t.Helper()
-	put(t, ov, model, 0, pattern(34*512, 10))                           // MBR or GPT
-	put(t, ov, model, len(model)-33*512, pattern(33*512, 11))           // backup GPT, to the last sector
-	put(t, ov, model, 5<<20+512*3, pattern(512*5, 12))                  // unaligned, in the middle of a block
-	put(t, ov, model, 8<<20-512, pattern(1024, 13))                     // across a block boundary
-	put(t, ov, model, 12<<20, pattern(2<<20, 14))                       // a full block of 2 MiB
-	put(t, ov, model, 20<<20, make([]byte, 4<<20))                      // zeros over data, whole blocks
-	put(t, ov, model, 26<<20+4096, make([]byte, 8192))                  // zeros in a block with data
-	put(t, ov, model, 30<<20, bytes.Clone(model[30<<20:30<<20+100000])) // written, but not changed
-	put(t, ov, model, 34<<20+1, []byte{1, 2, 3})                        // a few bytes
-	put(t, ov, model, 39<<20, make([]byte, 1<<20))                      // zeros up to the zeros behind it
-	put(t, ov, model, 60<<20, pattern(4096, 15))                        // in a block that the parent has not
-	put(t, ov, model, 66<<20, make([]byte, 4096))                       // zeros over zeros
-}
 
 // setSectorSize turns a qemu-img file, which always has 512-byte sectors, into
 // one with 4096: nothing but two metadata items depends on it below 4 GiB.
@@ -110,7 +69,7 @@ func TestChild(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s-%d-%d-%d", c.subformat, c.size, c.sector, c.block), func(t *testing.T) {
 			dir := t.TempDir()
-			raw := parentData(c.size)
+			raw := disktest.ParentData(c.size)
 			parentPath := filepath.Join(dir, "parent.vhdx")
 			qemuImage(t, parentPath, raw, c.subformat)
 			if c.sector == 4096 {
@@ -118,13 +77,13 @@ func TestChild(t *testing.T) {
 			}
 			parent := openPath(t, parentPath)
 			parentDisk := openDisk(t, parent, nil)
-			model := readAll(t, parentDisk)
+			model := disktest.ReadAll(t, parentDisk)
 			if !bytes.Equal(model[:c.size], raw) {
 				t.Fatal("parent differs from the raw disk")
 			}
 
 			ov := overlay.New(parentDisk)
-			patch(t, ov, model)
+			disktest.Patch(t, ov, model)
 			if err := ov.DropUnchanged(); err != nil {
 				t.Fatal(err)
 			}
@@ -139,7 +98,7 @@ func TestChild(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := openDisk(t, im, parentDisk)
-			sameDisk(t, d, bytes.NewReader(model), "the model")
+			disktest.Same(t, d, bytes.NewReader(model), "the model")
 			check7zz(t, d, childPath, "Differencing -> "+c.subformat, parent.Info())
 			checkStates(t, im, c.block, c.size)
 
@@ -149,8 +108,8 @@ func TestChild(t *testing.T) {
 			for page := range ov.Pages() {
 				copy(pages[page.Offset:], page.Data)
 			}
-			other := openDisk(t, im, sparseDisk{d.Size(), c.sector})
-			sameDisk(t, other, bytes.NewReader(pages), "the changed pages")
+			other := openDisk(t, im, disktest.Zeros(d.Size(), c.sector))
+			disktest.Same(t, other, bytes.NewReader(pages), "the changed pages")
 
 			grandchild(t, dir, im, d, model, c.subformat)
 		})
@@ -198,33 +157,22 @@ func check7zz(t *testing.T, d disk.Disk, path, method string, parent Info) {
 	if d.Size()%4096 != 0 {
 		return // 7-Zip opens no VHDX of such a size, whoever made it
 	}
-	same7zz(t, d, path)
-	listing := string(run(t, "7zz", "l", "-slt", "-tvhdx", path))
-	for _, want := range []string{
-		"Method = " + method,
+	disktest.Same7zz(t, "vhdx", d, path)
+	disktest.Listed7zz(t, "vhdx", path,
+		"Method = "+method,
 		"relative_path: .\\",
-		"parent_linkage: {" + parent.DataWriteGUID.String() + "}",
+		"parent_linkage: {"+parent.DataWriteGUID.String()+"}",
 		fmt.Sprintf("LogicalSectorSize: %d", d.SectorSize()),
-		"Creator Application = imageport test",
-	} {
-		if !strings.Contains(listing, want) {
-			t.Errorf("7zz does not list %q", want)
-		}
-	}
-	for _, complaint := range []string{"WARNING", "ERROR", "-> ?"} {
-		if strings.Contains(listing, complaint) {
-			t.Errorf("7zz complains:\n%s", listing)
-		}
-	}
+		"Creator Application = imageport test")
 }
 
 // grandchild writes a child of the child, with another block size.
 func grandchild(t *testing.T, dir string, parent *Image, parentDisk disk.Disk, model []byte, subformat string) {
 	t.Helper()
 	ov := overlay.New(parentDisk)
-	put(t, ov, model, 512, pattern(512, 20))
-	put(t, ov, model, 12<<20+512, make([]byte, 1<<20))
-	put(t, ov, model, 20<<20+5000, pattern(70000, 21))
+	disktest.Put(t, ov, model, 512, disktest.Pattern(512, 20))
+	disktest.Put(t, ov, model, 12<<20+512, make([]byte, 1<<20))
+	disktest.Put(t, ov, model, 20<<20+5000, disktest.Pattern(70000, 21))
 	if err := ov.DropUnchanged(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +187,7 @@ func grandchild(t *testing.T, dir string, parent *Image, parentDisk disk.Disk, m
 		t.Fatal(err)
 	}
 	d := openDisk(t, im, parentDisk)
-	sameDisk(t, d, bytes.NewReader(model), "the model of the grandchild")
+	disktest.Same(t, d, bytes.NewReader(model), "the model of the grandchild")
 	check7zz(t, d, path, "Differencing -> "+subformat, parent.Info())
 }
 
@@ -249,8 +197,8 @@ func TestChunkBoundary(t *testing.T) {
 	const size = 4<<30 + 64<<20
 	dir := t.TempDir()
 	parentPath := filepath.Join(dir, "parent.vhdx")
-	run(t, "qemu-img", "create", "-q", "-f", "vhdx", parentPath, fmt.Sprint(size))
-	run(t, "qemu-io", "-f", "vhdx", "-c", "write -P 0x5a 4098M 9M", parentPath)
+	disktest.Run(t, "qemu-img", "create", "-q", "-f", "vhdx", parentPath, fmt.Sprint(size))
+	disktest.Run(t, "qemu-io", "-f", "vhdx", "-c", "write -P 0x5a 4098M 9M", parentPath)
 	parent := openPath(t, parentPath)
 	parentDisk := openDisk(t, parent, nil)
 
@@ -262,7 +210,7 @@ func TestChunkBoundary(t *testing.T) {
 		4<<30 + 7<<20 + 512: 512,
 		size - 33*512:       33 * 512,
 	} {
-		if _, err := ov.WriteAt(pattern(n, uint64(off>>20)), off); err != nil {
+		if _, err := ov.WriteAt(disktest.Pattern(n, uint64(off>>20)), off); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -278,14 +226,14 @@ func TestChunkBoundary(t *testing.T) {
 	if most := 2*ov.DirtyBytes() + 16<<20; int64(len(child)) > most {
 		t.Errorf("file of %d bytes, want at most %d", len(child), most)
 	}
-	same7zz(t, openDisk(t, im, parentDisk), childPath)
+	disktest.Same7zz(t, "vhdx", openDisk(t, im, parentDisk), childPath)
 	// The overlay is checked against a model in its own package.
-	sameDisk(t, openDisk(t, im, parentDisk), io.NewSectionReader(ov, 0, size), "the overlay")
+	disktest.Same(t, openDisk(t, im, parentDisk), io.NewSectionReader(ov, 0, size), "the overlay")
 }
 
 func TestEmptyChild(t *testing.T) {
 	info := parentInfo(1<<30, 512)
-	p := writeChild(t, overlay.New(sparseDisk{1 << 30, 512}), childOptions(info, "p.vhdx", 0))
+	p := writeChild(t, overlay.New(disktest.Zeros(1<<30, 512)), childOptions(info, "p.vhdx", 0))
 	if len(p) != 4<<20 {
 		t.Errorf("%d bytes", len(p))
 	}
@@ -297,17 +245,17 @@ func TestEmptyChild(t *testing.T) {
 // TestChildOfWindowsParent keeps the identity rules of Windows' own children.
 func TestChildOfWindowsParent(t *testing.T) {
 	dir := t.TempDir()
-	raw := corpus(t, "ntfs-parent.vhdx")
+	raw := disktest.Unpack(t, "ntfs-parent.vhdx")
 	if err := os.WriteFile(filepath.Join(dir, "ntfs-parent.vhdx"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	parent := openBytes(t, raw)
 	parentDisk := openDisk(t, parent, nil)
-	windows := openBytes(t, corpus(t, "ntfs-differential.vhdx"))
+	windows := openBytes(t, disktest.Unpack(t, "ntfs-differential.vhdx"))
 
 	// The same contents as Windows' child has, written by us.
 	ov := overlay.New(parentDisk)
-	want := readAll(t, openDisk(t, windows, parentDisk))
+	want := disktest.ReadAll(t, openDisk(t, windows, parentDisk))
 	if _, err := ov.WriteAt(want, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -321,8 +269,8 @@ func TestChildOfWindowsParent(t *testing.T) {
 	}
 	im := openBytes(t, p)
 	d := openDisk(t, im, parentDisk)
-	sameDisk(t, d, bytes.NewReader(want), "Windows' child")
-	same7zz(t, d, path)
+	disktest.Same(t, d, bytes.NewReader(want), "Windows' child")
+	disktest.Same7zz(t, "vhdx", d, path)
 	got, theirs := im.Info(), windows.Info()
 	if got.VirtualDiskID != theirs.VirtualDiskID || got.Parent.Linkage != theirs.Parent.Linkage ||
 		got.Parent.RelativePath != theirs.Parent.RelativePath ||
@@ -333,9 +281,9 @@ func TestChildOfWindowsParent(t *testing.T) {
 
 func TestChildDeterministic(t *testing.T) {
 	write := func(order []int64) []byte {
-		ov := overlay.New(sparseDisk{64 << 20, 512})
+		ov := overlay.New(disktest.Zeros(64<<20, 512))
 		for _, off := range order {
-			if _, err := ov.WriteAt(pattern(9000, uint64(off>>20)), off); err != nil {
+			if _, err := ov.WriteAt(disktest.Pattern(9000, uint64(off>>20)), off); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -349,7 +297,7 @@ func TestChildDeterministic(t *testing.T) {
 }
 
 func TestChildOptionsRefused(t *testing.T) {
-	ov := overlay.New(sparseDisk{64 << 20, 512})
+	ov := overlay.New(disktest.Zeros(64<<20, 512))
 	for name, c := range map[string]struct {
 		change func(*ChildOptions)
 		want   error
@@ -366,34 +314,34 @@ func TestChildOptionsRefused(t *testing.T) {
 	} {
 		opt := childOptions(parentInfo(64<<20, 512), "p.vhdx", 0)
 		c.change(&opt)
-		var f memFile
+		f := disktest.File{Ordered: true}
 		_, err := WriteChild(t.Context(), &f, ov, opt, nil)
-		if err == nil || c.want != nil && !errors.Is(err, c.want) || len(f.data) > 0 {
-			t.Errorf("%s: %v, %d bytes written", name, err, len(f.data))
+		if err == nil || c.want != nil && !errors.Is(err, c.want) || len(f.Data) > 0 {
+			t.Errorf("%s: %v, %d bytes written", name, err, len(f.Data))
 		}
 	}
 }
 
 func TestChildCanceled(t *testing.T) {
-	ov := overlay.New(sparseDisk{64 << 20, 512})
-	if _, err := ov.WriteAt(pattern(8<<20, 1), 0); err != nil {
+	ov := overlay.New(disktest.Zeros(64<<20, 512))
+	if _, err := ov.WriteAt(disktest.Pattern(8<<20, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var f memFile
+	f := disktest.File{Ordered: true}
 	_, err := WriteChild(ctx, &f, ov, childOptions(parentInfo(64<<20, 512), "p.vhdx", 0), func(done, _ int64) {
 		if done == 6<<20 {
 			cancel()
 		}
 	})
-	if !errors.Is(err, context.Canceled) || len(f.data) != 6<<20 {
-		t.Errorf("%v after %d bytes", err, len(f.data))
+	if !errors.Is(err, context.Canceled) || len(f.Data) != 6<<20 {
+		t.Errorf("%v after %d bytes", err, len(f.Data))
 	}
 }
 
 // TestStates reads the payload states that need no data.
 func TestStates(t *testing.T) {
-	parent := newMemDisk(pattern(8<<20, 7), 512)
+	parent := disktest.Bytes(disktest.Pattern(8<<20, 7), 512)
 	for state, fromParent := range map[blockState]bool{
 		blockNotPresent: true, blockUndefined: false, blockZero: false, blockUnmapped: false,
 	} {
@@ -416,9 +364,9 @@ func TestStates(t *testing.T) {
 // TestConcurrentReads is for the race detector, and for the bitmap kept
 // between reads.
 func TestConcurrentReads(t *testing.T) {
-	parent := newMemDisk(pattern(8<<20, 8), 512)
+	parent := disktest.Bytes(disktest.Pattern(8<<20, 8), 512)
 	d := openDisk(t, openBytes(t, smallChild(t)), parent)
-	want := readAll(t, d)
+	want := disktest.ReadAll(t, d)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"imageport/testkit/disktest"
 )
 
 // TestCorpus decodes images made by Windows 10 and by QEMU; the hashes are
@@ -34,7 +36,7 @@ func TestCorpus(t *testing.T) {
 		{"ext2.vhdx", "", "a6c2f0e3", Dynamic, 4 << 20, 8 << 20, 512, "QEMU v5.2.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			im := openBytes(t, corpus(t, c.name))
+			im := openBytes(t, disktest.Unpack(t, c.name))
 			info := im.Info()
 			if info.Type != c.typ || info.VirtualSize != c.size || info.BlockSize != c.block ||
 				info.LogicalSectorSize != 512 || info.PhysicalSectorSize != c.physical || info.Creator != c.creator {
@@ -45,7 +47,7 @@ func TestCorpus(t *testing.T) {
 				if !errors.Is(err, ErrParentMismatch) {
 					t.Fatalf("without parent: %v", err)
 				}
-				parent := openBytes(t, corpus(t, c.parent))
+				parent := openBytes(t, disktest.Unpack(t, c.parent))
 				if err := VerifyParent(info, parent.Info()); err != nil {
 					t.Fatal(err)
 				}
@@ -57,7 +59,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if hash := fmt.Sprintf("%x", sha256.Sum256(readAll(t, d))); !strings.HasPrefix(hash, c.hash) {
+			if hash := fmt.Sprintf("%x", sha256.Sum256(disktest.ReadAll(t, d))); !strings.HasPrefix(hash, c.hash) {
 				t.Errorf("disk has SHA-256 %s, want %s…", hash, c.hash)
 			}
 		})
@@ -66,7 +68,7 @@ func TestCorpus(t *testing.T) {
 
 // TestWindowsChild pins what a child made by Windows says, in Windows' terms.
 func TestWindowsChild(t *testing.T) {
-	p := corpus(t, "ntfs-differential.vhdx")
+	p := disktest.Unpack(t, "ntfs-differential.vhdx")
 	info := openBytes(t, p).Info()
 	want := ParentLocator{
 		Linkage:      uuid.MustParse("7584f8fb-36d3-4091-afb5-b1afe587bfa8"),
@@ -83,7 +85,7 @@ func TestWindowsChild(t *testing.T) {
 	if info.SequenceNumber != 11 {
 		t.Errorf("sequence number %d", info.SequenceNumber)
 	}
-	id, err := ReadIdentity(bytes.NewReader(p))
+	id, err := ReadIdentity(bytes.NewReader(p), int64(len(p)))
 	if err != nil || id != info.DataWriteGUID {
 		t.Errorf("ReadIdentity = %s, %v", id, err)
 	}
@@ -93,9 +95,9 @@ func TestWindowsChild(t *testing.T) {
 // disk, in whole and in random ranges.
 func TestQEMU(t *testing.T) {
 	raw := make([]byte, 41<<20+512*7)
-	fill(raw, 0, 1<<20, 1)
-	fill(raw, 9<<20+512, 3<<20, 2)
-	fill(raw, 40<<20, 1<<20+512*7, 3)
+	disktest.Fill(raw, 0, 1<<20, 1)
+	disktest.Fill(raw, 9<<20+512, 3<<20, 2)
+	disktest.Fill(raw, 40<<20, 1<<20+512*7, 3)
 	for subformat, typ := range map[string]Type{"fixed": Fixed, "dynamic": Dynamic} {
 		t.Run(subformat, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "q.vhdx")
@@ -106,14 +108,14 @@ func TestQEMU(t *testing.T) {
 			}
 			d := openDisk(t, im, nil)
 			back := path + ".back"
-			run(t, "qemu-img", "convert", "-f", "vhdx", "-O", "raw", path, back)
+			disktest.Run(t, "qemu-img", "convert", "-f", "vhdx", "-O", "raw", path, back)
 			f, err := os.Open(back)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			sameDisk(t, d, f, "qemu-img convert")
-			if got := readAll(t, d); !bytes.Equal(got[:len(raw)], raw) {
+			disktest.Same(t, d, f, "qemu-img convert")
+			if got := disktest.ReadAll(t, d); !bytes.Equal(got[:len(raw)], raw) {
 				t.Error("differs from the raw disk")
 			}
 
@@ -137,7 +139,7 @@ func TestQEMU(t *testing.T) {
 }
 
 func TestReadBounds(t *testing.T) {
-	d := openDisk(t, openBytes(t, corpus(t, "ntfs-fixed.vhdx")), nil)
+	d := openDisk(t, openBytes(t, disktest.Unpack(t, "ntfs-fixed.vhdx")), nil)
 	p := make([]byte, 1024)
 	if n, err := d.ReadAt(p, d.Size()-512); n != 512 || err != io.EOF {
 		t.Errorf("across the end: %d, %v", n, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"imageport/engine/disk"
+	"imageport/testkit/disktest"
 )
 
 func createOptions(typ Type, size int64) Options {
@@ -78,10 +79,10 @@ func TestCreate(t *testing.T) {
 			opt := createOptions(c.typ, c.size)
 			opt.BlockSize, opt.LogicalSectorSize = c.block, c.sector
 			model := make([]byte, c.size)
-			fill(model, 0, 34*512, 1)
-			fill(model, 5<<20-777, 3<<20, 2)    // unaligned, across blocks
-			fill(model, 40<<20+100, 5000, 3)    // in the middle
-			fill(model, len(model)-512, 512, 4) // the last sector
+			disktest.Fill(model, 0, 34*512, 1)
+			disktest.Fill(model, 5<<20-777, 3<<20, 2)    // unaligned, across blocks
+			disktest.Fill(model, 40<<20+100, 5000, 3)    // in the middle
+			disktest.Fill(model, len(model)-512, 512, 4) // the last sector
 			createFile(t, path, opt, func(w *Writer) { writeParallel(t, w, model) })
 
 			im := openPath(t, path)
@@ -95,10 +96,10 @@ func TestCreate(t *testing.T) {
 				t.Errorf("Check finds %v", found)
 			}
 			d := openDisk(t, im, nil)
-			sameDisk(t, d, bytes.NewReader(model), "the model")
+			disktest.Same(t, d, bytes.NewReader(model), "the model")
 			checkExtents(t, d.(disk.Mapped), 0, d.Size(), true)
-			same7zz(t, d, path)
-			if listing := string(run(t, "7zz", "l", "-slt", "-tvhdx", path)); strings.Contains(listing, "ERROR") || strings.Contains(listing, "WARNING") ||
+			disktest.Same7zz(t, "vhdx", d, path)
+			if listing := string(disktest.Run(t, "7zz", "l", "-slt", "-tvhdx", path)); strings.Contains(listing, "ERROR") || strings.Contains(listing, "WARNING") ||
 				!strings.Contains(listing, "Creator Application = imageport test") {
 				t.Errorf("7zz lists\n%s", listing)
 			}
@@ -141,7 +142,7 @@ func sameQEMU(t testing.TB, path string, model []byte, sector int) {
 	if sector != 512 {
 		return
 	}
-	run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
+	disktest.Run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
 	raw := path + ".raw"
 	f, err := os.Create(raw)
 	if err != nil {
@@ -158,21 +159,21 @@ func sameQEMU(t testing.TB, path string, model []byte, sector int) {
 			}
 		}
 	}
-	run(t, "qemu-img", "compare", "-q", "-f", "vhdx", "-F", "raw", path, raw)
+	disktest.Run(t, "qemu-img", "compare", "-q", "-f", "vhdx", "-F", "raw", path, raw)
 }
 
 // TestCreateLikeWindows writes what Windows wrote and compares the structures
 // byte by byte: only GUIDs, checksums, sequence numbers and the log differ.
 func TestCreateLikeWindows(t *testing.T) {
 	for _, name := range []string{"ntfs-fixed.vhdx", "ntfs-dynamic.vhdx"} {
-		theirs := corpus(t, name)
+		theirs := disktest.Unpack(t, name)
 		im := openBytes(t, theirs)
 		info := im.Info()
 		opt := createOptions(info.Type, info.VirtualSize)
 		opt.BlockSize, opt.VirtualDiskID = info.BlockSize, info.VirtualDiskID
 		path := filepath.Join(t.TempDir(), name)
 		createFile(t, path, opt, func(w *Writer) {
-			if _, err := w.WriteAt(readAll(t, openDisk(t, im, nil)), 0); err != nil {
+			if _, err := w.WriteAt(disktest.ReadAll(t, openDisk(t, im, nil)), 0); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -234,7 +235,7 @@ func TestCreateSparse(t *testing.T) {
 		if found := problems(t, im); found != nil {
 			t.Errorf("%s: Check finds %v", c.name, found)
 		}
-		run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
+		disktest.Run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
 	}
 
 	// A fixed image is as big as its disk from the start, and takes the
@@ -283,7 +284,7 @@ func TestCreateBig(t *testing.T) {
 			t.Errorf("at %d: %d, %v", off, p[0], err)
 		}
 	}
-	run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
+	disktest.Run(t, "qemu-img", "check", "-q", "-f", "vhdx", path)
 }
 
 func TestCreateRefused(t *testing.T) {
@@ -308,11 +309,11 @@ func TestCreateRefused(t *testing.T) {
 	} {
 		opt := createOptions(Dynamic, 64<<20)
 		change(&opt)
-		if _, err := Create(&journal{}, opt); err == nil {
+		if _, err := Create(&disktest.Journal{}, opt); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	w := create(t, &journal{}, createOptions(Dynamic, 64<<20))
+	w := create(t, &disktest.Journal{}, createOptions(Dynamic, 64<<20))
 	for _, c := range []struct {
 		off int64
 		n   int

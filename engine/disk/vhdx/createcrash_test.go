@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"imageport/testkit/disktest"
 )
 
 // writeSmall is an image of three blocks for crash tests.
 func writeSmall(w *Writer) error {
 	for _, off := range []int64{3 << 20, 0, 3<<20 + 5000, 7 << 20} {
-		if _, err := w.WriteAt(pattern(6000, uint64(off)), off); err != nil {
+		if _, err := w.WriteAt(disktest.Pattern(6000, uint64(off)), off); err != nil {
 			return err
 		}
 	}
@@ -26,14 +28,14 @@ func smallOptions(typ Type) Options {
 // TestCreateCrash loses power after every write, like TestCrash.
 func TestCreateCrash(t *testing.T) {
 	for _, typ := range []Type{Fixed, Dynamic} {
-		var j journal
+		var j disktest.Journal
 		if err := writeSmall(create(t, &j, smallOptions(typ))); err != nil {
 			t.Fatal(err)
 		}
-		if want := 4; len(j.synced) != want || j.synced[want-1] != len(j.writes) {
-			t.Fatalf("syncs after writes %v of %d", j.synced, len(j.writes))
+		if want := 4; len(j.Synced) != want || j.Synced[want-1] != len(j.Writes) {
+			t.Fatalf("syncs after writes %v of %d", j.Synced, len(j.Writes))
 		}
-		complete := apply(nil, j.writes...)
+		complete := j.File()
 		if found := problems(t, openBytes(t, complete)); found != nil {
 			t.Errorf("Check finds %v", found)
 		}
@@ -48,25 +50,13 @@ func TestCreateCrash(t *testing.T) {
 				t.Errorf("%s %d: Open says %v", what, i, err)
 			}
 		}
-		var before, stable []byte
-		syncs := j.synced
-		for i, w := range j.writes {
-			for syncs[0] == i {
-				stable, syncs = bytes.Clone(before), syncs[1:]
-			}
-			for _, n := range []int{0, 1, len(w.data) / 2, len(w.data) - 1} {
-				check(apply(bytes.Clone(before), journalWrite{w.off, w.data[:n]}), "torn write", i)
-			}
-			check(apply(bytes.Clone(stable), w), "lone write", i)
-			before = apply(before, w)
-			check(before, "write", i)
-		}
+		j.Crashes(check)
 	}
 }
 
 // failingFile fails at one of its operations.
 type failingFile struct {
-	journal
+	disktest.Journal
 	n, at int
 }
 
@@ -74,17 +64,17 @@ var errBroken = errors.New("broken")
 
 func (f *failingFile) WriteAt(p []byte, off int64) (int, error) {
 	if f.n++; f.n == f.at {
-		n, _ := f.journal.WriteAt(p[:len(p)/2], off)
+		n, _ := f.Journal.WriteAt(p[:len(p)/2], off)
 		return n, errBroken
 	}
-	return f.journal.WriteAt(p, off)
+	return f.Journal.WriteAt(p, off)
 }
 
 func (f *failingFile) Sync() error {
 	if f.n++; f.n == f.at {
 		return errBroken
 	}
-	return f.journal.Sync()
+	return f.Journal.Sync()
 }
 
 // TestCreateFails has every write and every Sync fail in turn. What fails once
@@ -108,10 +98,10 @@ func TestCreateFails(t *testing.T) {
 		if writeErr == nil || finishErr == nil {
 			t.Errorf("operation %d: goes on, %v, %v", at, writeErr, finishErr)
 		}
-		if len(f.synced) == 3 && bytes.HasPrefix(f.writes[len(f.writes)-1].data, []byte(fileSignature)) {
+		if len(f.Synced) == 3 && bytes.HasPrefix(f.Writes[len(f.Writes)-1].Data, []byte(fileSignature)) {
 			continue // the last Sync failed: all is written
 		}
-		file := apply(nil, f.writes...)
+		file := f.File()
 		if _, err := Open(bytes.NewReader(file), int64(len(file))); !errors.Is(err, ErrNotVHDX) {
 			t.Errorf("operation %d failed, Open says %v", at, err)
 		}
@@ -123,11 +113,11 @@ func TestCreateFails(t *testing.T) {
 func TestStatesWithoutParent(t *testing.T) {
 	for _, typ := range []Type{Fixed, Dynamic} {
 		for _, state := range []blockState{blockNotPresent, blockUndefined, blockZero, blockUnmapped, blockFullyPresent, 4, 5, blockPartiallyPresent} {
-			var j journal
+			var j disktest.Journal
 			if err := writeSmall(create(t, &j, smallOptions(typ))); err != nil {
 				t.Fatal(err)
 			}
-			file := apply(nil, j.writes...)
+			file := j.File()
 			setBAT(file, 3, getBAT(file, 3)&^7|uint64(state)) // keeps its offset
 			im := openBytes(t, file)
 			got := make([]byte, 6000)

@@ -2,8 +2,9 @@ package vhdx
 
 import (
 	"errors"
-	"fmt"
 	"io"
+
+	"imageport/engine/disk/container"
 )
 
 // The kinds of refusal. Errors about a file's contents are Problems of one of
@@ -24,45 +25,21 @@ var (
 	ErrParentMismatch = errors.New("VHDX parent mismatch")
 )
 
-// Problem is an error about one structure of a file. Open returns one and
-// Check reports all: errors.As tells what an error is about.
-type Problem struct {
-	// Structure is what is wrong, such as "payload BAT entry".
-	Structure string
-	// Offset is where it lies in the file, in bytes.
-	Offset int64
-	// Detail says what was found and, mostly, what was expected.
-	Detail string
-	// Kind is one of this package's errors.
-	Kind error
-}
-
-func (p *Problem) Error() string {
-	return fmt.Sprintf("vhdx: %s at offset %#x: %s: %v", p.Structure, p.Offset, p.Detail, p.Kind)
-}
-
-// Unwrap gives the kind.
-func (p *Problem) Unwrap() error { return p.Kind }
+// Problem is an error about one structure of a file: Open returns one and
+// Check reports all.
+type Problem = container.Problem
 
 // refuse is an error about one structure. The format says what was found and
 // what was expected.
-func refuse(kind error, structure string, off int64, format string, args ...any) error {
-	return &Problem{structure, off, fmt.Sprintf(format, args...), kind}
+func refuse(kind error, structure string, off int64, format string, args ...any) *Problem {
+	return container.Refuse(kind, structure, off, format, args...)
 }
 
-func corrupt(structure string, off int64, format string, args ...any) error {
+func corrupt(structure string, off int64, format string, args ...any) *Problem {
 	return refuse(ErrCorrupt, structure, off, format, args...)
 }
 
 // readFull reads a structure that the file must hold whole.
 func readFull(r io.ReaderAt, structure string, off int64, p []byte) error {
-	n, err := r.ReadAt(p, off)
-	switch {
-	case n == len(p):
-		return nil
-	case err == nil || err == io.EOF || err == io.ErrUnexpectedEOF:
-		return corrupt(structure, off, "the file ends after %d of %d bytes", n, len(p))
-	default:
-		return fmt.Errorf("vhdx: reading %s at offset %#x: %w", structure, off, err)
-	}
+	return container.ReadFull(r, ErrCorrupt, structure, off, p)
 }

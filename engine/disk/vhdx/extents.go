@@ -12,8 +12,8 @@ import (
 // whose extents the parent's disk has. A chain puts the two together.
 //
 // off and n are multiples of the sector size, inside the disk. FileOffset is
-// in the file as it is on storage: of an image that was opened by
-// OpenReplaying, the bytes there may be older than those of the disk.
+// in the file as it is on storage: of an image that was opened with
+// a ReplayLog, the bytes there may be older than those of the disk.
 func (d *imageDisk) Extents(off, n int64) iter.Seq2[disk.Extent, error] {
 	return func(yield func(disk.Extent, error) bool) {
 		geo := d.image.geo

@@ -11,6 +11,7 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // extentsOf gives the extents of a range, as far as there are any.
@@ -62,17 +63,17 @@ func readExtents(t testing.TB, d disk.Mapped, file, parent []byte, off, n int64)
 
 // TestExtentsReadTheDisk reads a child and a dynamic image by their extents.
 func TestExtentsReadTheDisk(t *testing.T) {
-	base := pattern(8<<20, 30)
+	base := disktest.Pattern(8<<20, 30)
 	child := smallChild(t)
-	windows, sector := corpus(t, "ntfs-dynamic.vhdx"), int64(512)
+	windows, sector := disktest.Unpack(t, "ntfs-dynamic.vhdx"), int64(512)
 	for _, c := range []struct {
 		file, parent []byte
 		d            disk.Disk
 	}{
-		{child, base, openDisk(t, openBytes(t, child), newMemDisk(base, 512))},
+		{child, base, openDisk(t, openBytes(t, child), disktest.Bytes(base, 512))},
 		{windows, nil, openDisk(t, openBytes(t, windows), nil)},
 	} {
-		d, want := c.d.(disk.Mapped), readAll(t, c.d)
+		d, want := c.d.(disk.Mapped), disktest.ReadAll(t, c.d)
 		if !bytes.Equal(readExtents(t, d, c.file, c.parent, 0, d.Size()), want) {
 			t.Error("the extents give another disk")
 		}
@@ -93,7 +94,7 @@ func TestExtents(t *testing.T) {
 	// smallChild: bitmap at 4 MiB, blocks 0, 1, 2 at 5, 6, 7 MiB, block 5 at 8.
 	setBAT(p, 6, uint64(blockUnmapped))
 	setBAT(p, 7, uint64(blockUndefined))
-	d := openDisk(t, openBytes(t, p), newMemDisk(make([]byte, 8<<20), 512)).(disk.Mapped)
+	d := openDisk(t, openBytes(t, p), disktest.Bytes(make([]byte, 8<<20), 512)).(disk.Mapped)
 	const page = 4096
 	want := []disk.Extent{
 		{Offset: 0, Length: page, Kind: disk.ExtentData, FileOffset: 5 << 20},
@@ -128,7 +129,7 @@ func TestExtents(t *testing.T) {
 
 	// What comes before a bad entry is given, then its error.
 	setBAT(p, 2, 4)
-	d = openDisk(t, openBytes(t, p), newMemDisk(make([]byte, 8<<20), 512)).(disk.Mapped)
+	d = openDisk(t, openBytes(t, p), disktest.Bytes(make([]byte, 8<<20), 512)).(disk.Mapped)
 	got, err := extentsOf(d, 0, d.Size())
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "offset 0x300010") || len(got) != 3 || got[2].Length != 1<<20 {
 		t.Errorf("%+v, %v", got, err)
@@ -147,7 +148,7 @@ func TestExtentsOfNothing(t *testing.T) {
 		}
 		var parent disk.Disk
 		if typ == Differencing {
-			parent = sparseDisk{maxVirtualSize, 4096}
+			parent = disktest.Zeros(maxVirtualSize, 4096)
 		}
 		d := openDisk(t, im, parent).(disk.Mapped)
 		if got := checkExtents(t, d, 0, maxVirtualSize, true); len(got) != 1 || got[0].Kind != kind {
@@ -162,9 +163,9 @@ func TestExtentsOfBitmaps(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		t.Run(fmt.Sprint(sector), func(t *testing.T) {
 			base := make([]byte, 8<<20)
-			fill(base, 0, len(base), 31)
-			ov := overlay.New(newMemDisk(base, sector))
-			if _, err := ov.WriteAt(pattern(7<<20, 32), 4096); err != nil {
+			disktest.Fill(base, 0, len(base), 31)
+			ov := overlay.New(disktest.Bytes(base, sector))
+			if _, err := ov.WriteAt(disktest.Pattern(7<<20, 32), 4096); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := ov.WriteAt(base[3<<20:][:4096], 3<<20); err != nil {
@@ -180,8 +181,8 @@ func TestExtentsOfBitmaps(t *testing.T) {
 					bitmap[i] = []byte{0, 0xff}[i/80%2]
 				}
 			}
-			d := openDisk(t, openBytes(t, p), newMemDisk(base, sector)).(disk.Mapped)
-			want := readAll(t, d)
+			d := openDisk(t, openBytes(t, p), disktest.Bytes(base, sector)).(disk.Mapped)
+			want := disktest.ReadAll(t, d)
 			for i := range want {
 				s := i / sector
 				from := base[i]

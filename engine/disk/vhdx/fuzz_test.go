@@ -8,6 +8,7 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // fuzzTargets are the places that FuzzOpen changes.
@@ -31,7 +32,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{6, 40, 0, 24, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, false, int64(len(valid))) // locator
 	f.Add([]byte{5, 10, 0, 2, 255, 7}, false, int64(1<<20))
 	f.Fuzz(func(t *testing.T, edits []byte, fix bool, size int64) {
-		file := overlay.New(newMemDisk(valid, 512))
+		file := overlay.New(disktest.Bytes(valid, 512))
 		for len(edits) >= 4 {
 			off := fuzzTargets[int(edits[0])%len(fuzzTargets)] + int64(edits[1]) + int64(edits[2])<<8
 			n := min(int(edits[3]), len(edits)-4)
@@ -58,7 +59,7 @@ func FuzzOpen(f *testing.F) {
 		info := im.Info()
 		var parent disk.Disk
 		if info.Type == Differencing {
-			parent = sparseDisk{info.VirtualSize, info.LogicalSectorSize}
+			parent = disktest.Zeros(info.VirtualSize, info.LogicalSectorSize)
 		}
 		d, err := im.Disk(parent)
 		if err != nil {
@@ -75,7 +76,7 @@ func FuzzOpen(f *testing.F) {
 				t.Errorf("reading at %#x: %v", off, err)
 			}
 		}
-		checkExtents(t, d.(disk.Mapped), 0, min(d.Size(), 64*mib), sound)
+		checkExtents(t, d, 0, min(d.Size(), 64*mib), sound)
 	})
 }
 
@@ -90,7 +91,7 @@ func FuzzParentLocator(f *testing.F) {
 		}
 		f.Add(p)
 	}
-	windows := corpus(f, "ntfs-differential.vhdx")
+	windows := disktest.Unpack(f, "ntfs-differential.vhdx")
 	f.Add(windows[0x210028:][:0x2a8])
 	f.Fuzz(func(t *testing.T, p []byte) {
 		locator, err := parseParentLocator(p, 0)

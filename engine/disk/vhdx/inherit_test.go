@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // appendItem adds an item with data to a file of ours, after the others.
@@ -49,7 +50,7 @@ func TestInheritedMetadata(t *testing.T) {
 		if want := "user, disk|system, disk||user, with a system ID"; strings.Join(got, "|") != want {
 			t.Errorf("generation %d: items %q", generation, got)
 		}
-		p = writeChild(t, overlay.New(sparseDisk{8 << 20, 512}), childOptions(info, "p.vhdx", 0))
+		p = writeChild(t, overlay.New(disktest.Zeros(8<<20, 512)), childOptions(info, "p.vhdx", 0))
 		if bytes.Contains(p, []byte("user, file")) {
 			t.Errorf("generation %d: an item of the file was copied", generation)
 		}
@@ -62,10 +63,10 @@ func TestInheritedMetadata(t *testing.T) {
 		le.PutUint32(metaEntry(p, int(le.Uint16(p[layoutMetadataOffset+10:]))-1)[16:], metadataTableSize)
 	}
 	info := openBytes(t, p).Info()
-	var f memFile
-	_, err := WriteChild(t.Context(), &f, overlay.New(sparseDisk{8 << 20, 512}), childOptions(info, "p.vhdx", 0), nil)
-	if !errors.Is(err, ErrUnsupported) || len(f.data) > 0 {
-		t.Errorf("too much to inherit: %v, %d bytes written", err, len(f.data))
+	f := disktest.File{Ordered: true}
+	_, err := WriteChild(t.Context(), &f, overlay.New(disktest.Zeros(8<<20, 512)), childOptions(info, "p.vhdx", 0), nil)
+	if !errors.Is(err, ErrUnsupported) || len(f.Data) > 0 {
+		t.Errorf("too much to inherit: %v, %d bytes written", err, len(f.Data))
 	}
 
 	p = smallChild(t)

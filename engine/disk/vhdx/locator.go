@@ -3,6 +3,7 @@ package vhdx
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -16,7 +17,13 @@ const (
 	keyAbsolutePath   = "absolute_win32_path"
 )
 
+// locatorKeys are the keys that say something; others are passed over.
+var locatorKeys = []string{keyParentLinkage, keyParentLinkage2, keyRelativePath, keyVolumePath, keyAbsolutePath}
+
 const (
+	// longestKey is that of absolute_win32_path, in bytes.
+	longestKey = 2 * len(keyAbsolutePath)
+
 	locatorHeaderSize = 20
 	locatorEntrySize  = 12
 )
@@ -53,21 +60,20 @@ func parseParentLocator(p []byte, off int64) (*ParentLocator, error) {
 	values := make(map[string]string)
 	for i := range count {
 		entry := p[locatorHeaderSize+i*locatorEntrySize:]
-		text := func(off uint32, length uint16) (string, bool) {
-			if uint64(off)+uint64(length) > uint64(len(p)) || length%2 != 0 {
-				return "", false
-			}
-			return decodeUTF16(p[off:][:length]), true
-		}
-		key, keyOK := text(le.Uint32(entry), le.Uint16(entry[8:]))
-		value, valueOK := text(le.Uint32(entry[4:]), le.Uint16(entry[10:]))
+		key, keyOK := locatorText(p, le.Uint32(entry), le.Uint16(entry[8:]))
+		value, valueOK := locatorText(p, le.Uint32(entry[4:]), le.Uint16(entry[10:]))
 		if !keyOK || !valueOK {
 			return nil, corrupt(structure, off, "key or value of entry %d is not UTF-16 inside the %d bytes of the item", i, len(p))
 		}
-		if _, ok := values[key]; ok {
-			return nil, corrupt(structure, off, "a second %q", key)
+		// Entries may share their text: 65,535 long ones would fill gigabytes.
+		if len(key) > longestKey || !slices.Contains(locatorKeys, decodeUTF16(key)) {
+			continue
 		}
-		values[key] = value
+		name := decodeUTF16(key)
+		if _, ok := values[name]; ok {
+			return nil, corrupt(structure, off, "a second %q", name)
+		}
+		values[name] = decodeUTF16(value)
 	}
 
 	locator := &ParentLocator{
@@ -85,6 +91,14 @@ func parseParentLocator(p []byte, off int64) (*ParentLocator, error) {
 		}
 	}
 	return locator, nil
+}
+
+// locatorText gives the UTF-16 of a key or value, at off in the item.
+func locatorText(p []byte, off uint32, length uint16) ([]byte, bool) {
+	if uint64(off)+uint64(length) > uint64(len(p)) || length%2 != 0 {
+		return nil, false
+	}
+	return p[off:][:length], true
 }
 
 // parseLinkage parses `{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}`, in any case.

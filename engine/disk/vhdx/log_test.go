@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"imageport/testkit/disktest"
 )
 
 var testLogGUID = uuid.MustParse("10600000-0000-4000-8000-000000000001")
@@ -69,7 +71,7 @@ func (e testEntry) apply(file []byte) []byte {
 		if data == nil {
 			data = make([]byte, c.zeros)
 		}
-		file = apply(file, journalWrite{c.offset, data})
+		file = disktest.Apply(file, disktest.Write{Off: c.offset, Data: data})
 	}
 	if n := int(e.last) - len(file); n > 0 {
 		file = append(file, make([]byte, n)...)
@@ -95,7 +97,7 @@ func dirty(file []byte, sector int, entries ...[]byte) {
 }
 
 // sectorOf is a sector of bytes that depend on a seed.
-func sectorOf(seed uint64) []byte { return pattern(logSectorSize, seed) }
+func sectorOf(seed uint64) []byte { return disktest.Pattern(logSectorSize, seed) }
 
 // replayFixture is a file of 9 MiB and three entries that follow one another,
 // of 4, 1 and 2 sectors; the last one extends the file.
@@ -221,7 +223,7 @@ func TestReplay(t *testing.T) {
 			if _, err := Open(bytes.NewReader(file), int64(len(file))); !errors.Is(err, ErrDirtyLog) && !errors.Is(err, ErrCorrupt) {
 				t.Errorf("Open: %v", err)
 			}
-			im, err := OpenReplaying(bytes.NewReader(file), int64(len(file)))
+			im, err := OpenWith(bytes.NewReader(file), int64(len(file)), OpenOptions{ReplayLog: true})
 			if c.kind != nil {
 				if !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), "at offset 0x") {
 					t.Errorf("%v\nwant %v with %q", err, c.kind, c.text)

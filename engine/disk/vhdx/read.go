@@ -115,7 +115,7 @@ func (im *Image) blockBitmap(block int64) (blockBitmap, error) {
 		return nil, err
 	}
 	length := im.geo.blockSize / im.geo.sectorSize / 8
-	return im.tables.read("sector bitmap", entry.offset()+block%im.geo.chunkRatio*length, length)
+	return im.bitmaps.read(entry.offset()+block%im.geo.chunkRatio*length, length)
 }
 
 // run tells whether a sector is in this file, and how far below limit all

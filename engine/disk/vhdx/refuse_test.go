@@ -3,7 +3,6 @@ package vhdx
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"imageport/engine/disk/overlay"
+	"imageport/testkit/disktest"
 )
 
 // smallChild is a child of 8 MiB with every kind of block: 0 partially, 1
@@ -18,13 +18,13 @@ import (
 func smallChild(t testing.TB) []byte {
 	t.Helper()
 	base := make([]byte, 8<<20)
-	fill(base, 0, len(base), 1)
-	ov := overlay.New(newMemDisk(base, 512))
+	disktest.Fill(base, 0, len(base), 1)
+	ov := overlay.New(disktest.Bytes(base, 512))
 	for off, p := range map[int64][]byte{
-		512:     pattern(1000, 2),
-		1 << 20: pattern(2<<20, 3),
+		512:     disktest.Pattern(1000, 2),
+		1 << 20: disktest.Pattern(2<<20, 3),
 		3 << 20: make([]byte, 1<<20),
-		5 << 20: pattern(70000, 4),
+		5 << 20: disktest.Pattern(70000, 4),
 	} {
 		if _, err := ov.WriteAt(p, off); err != nil {
 			t.Fatal(err)
@@ -36,9 +36,9 @@ func smallChild(t testing.TB) []byte {
 // bigChild has two chunks and so a sector bitmap entry before its last payload.
 func bigChild(t testing.TB) []byte {
 	t.Helper()
-	ov := overlay.New(sparseDisk{5 << 30, 512})
+	ov := overlay.New(disktest.Zeros(5<<30, 512))
 	for _, off := range []int64{0, 4<<30 + 4096} {
-		if _, err := ov.WriteAt(pattern(4096, 5), off); err != nil {
+		if _, err := ov.WriteAt(disktest.Pattern(4096, 5), off); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,31 +274,19 @@ func TestRefused(t *testing.T) {
 func TestReaderFails(t *testing.T) {
 	p := smallChild(t)
 	for n := range int64(len(p)) / 65536 {
-		failing := failingReader{bytes.NewReader(p), n * 65536}
+		failing := disktest.FailingAt(bytes.NewReader(p), n*65536, iotest.ErrTimeout)
 		im, err := Open(failing, int64(len(p)))
 		if err == nil {
-			var d = openDisk(t, im, sparseDisk{8 << 20, 512})
+			var d = openDisk(t, im, disktest.Zeros(8<<20, 512))
 			_, err = d.ReadAt(make([]byte, d.Size()), 0)
 		}
 		if err == nil {
 			continue // nothing is read there
 		}
 		if !errors.Is(err, iotest.ErrTimeout) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotVHDX) {
-			t.Errorf("failing at %#x: %v", failing.at, err)
+			t.Errorf("failing at %#x: %v", n*65536, err)
 		}
 	}
-}
-
-type failingReader struct {
-	*bytes.Reader
-	at int64
-}
-
-func (r failingReader) ReadAt(p []byte, off int64) (int, error) {
-	if off <= r.at && r.at < off+int64(len(p)) {
-		return 0, iotest.ErrTimeout
-	}
-	return r.Reader.ReadAt(p, off)
 }
 
 func TestParentMismatch(t *testing.T) {
@@ -333,14 +321,38 @@ func TestParentMismatch(t *testing.T) {
 	if _, err := child.Disk(nil); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("no parent: %v", err)
 	}
-	if _, err := child.Disk(sparseDisk{8<<20 + 512, 512}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := child.Disk(disktest.Zeros(8<<20+512, 512)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("bigger parent: %v", err)
 	}
-	if _, err := child.Disk(sparseDisk{8 << 20, 4096}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := child.Disk(disktest.Zeros(8<<20, 4096)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("sectors: %v", err)
 	}
-	if _, err := openBytes(t, corpus(t, "ntfs-fixed.vhdx")).Disk(sparseDisk{4 << 20, 512}); !errors.Is(err, ErrParentMismatch) {
+	if _, err := openBytes(t, disktest.Unpack(t, "ntfs-fixed.vhdx")).Disk(disktest.Zeros(4<<20, 512)); !errors.Is(err, ErrParentMismatch) {
 		t.Errorf("parent of a fixed image: %v", err)
+	}
+}
+
+// TestLocatorBomb has 65,535 entries of a locator of 1 MiB share its text: as
+// strings of their own they would be gigabytes.
+func TestLocatorBomb(t *testing.T) {
+	const count = 1<<16 - 1
+	p := make([]byte, maxMetadataItem)
+	putGUID(p, vhdxLocatorGUID)
+	le.PutUint16(p[18:], count)
+	for i := range count {
+		entry := p[locatorHeaderSize+i*locatorEntrySize:]
+		le.PutUint32(entry, uint32(2*i))
+		le.PutUint32(entry[4:], uint32(2*i))
+		le.PutUint16(entry[8:], 0xfffe)
+		le.PutUint16(entry[10:], 0xfffe)
+	}
+	allocated := testing.AllocsPerRun(1, func() {
+		if _, err := parseParentLocator(p, 0); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), keyParentLinkage) {
+			t.Error(err)
+		}
+	})
+	if allocated > 100 {
+		t.Errorf("%v allocations", allocated)
 	}
 }
 
@@ -349,52 +361,6 @@ func TestHugeFileSize(t *testing.T) {
 	for _, size := range []int64{1 << 62, -1} {
 		if _, err := Open(bytes.NewReader(p), size); err == nil {
 			t.Errorf("size %d opens", size)
-		}
-	}
-}
-
-func TestSniff(t *testing.T) {
-	at := func(off int, signature string) []byte { return append(make([]byte, off), signature...) }
-	for _, c := range []struct {
-		header []byte
-		want   string
-	}{
-		{smallChild(t)[:64], "vhdx"},
-		{at(0, "conectix\x00"), "vhd"},
-		{at(0, "KDMV\x01"), "vmdk"},
-		{at(0, "# Disk DescriptorFile\n"), "vmdk"},
-		{at(0, "QFI\xfb\x00\x00\x00\x03"), "qcow2"},
-		{at(0x40, "\x7f\x10\xda\xbe"), "vdi"},
-		{at(0x8001, "CD001"), "iso"},
-		{at(0x8001, "CD00"), ""},
-		{at(510, "\x55\xaa"), ""},
-		{nil, ""},
-	} {
-		if got := Sniff(c.header); got != c.want {
-			t.Errorf("%.24q: %q, want %q", c.header, got, c.want)
-		}
-	}
-
-	fixedVHD := make([]byte, 4<<20+512)
-	copy(fixedVHD[4<<20:], "conectix")
-	for _, c := range []struct {
-		file []byte
-		want string
-	}{{fixedVHD, "vhd"}, {fixedVHD[:4<<20], ""}, {nil, ""}, {at(0, "QFI\xfb"), "qcow2"}} {
-		if got, err := SniffFile(bytes.NewReader(c.file), int64(len(c.file))); got != c.want || err != nil {
-			t.Errorf("file of %d bytes: %q, %v, want %q", len(c.file), got, err, c.want)
-		}
-	}
-	if _, err := SniffFile(failingReader{bytes.NewReader(fixedVHD), 0}, 4096); !errors.Is(err, iotest.ErrTimeout) {
-		t.Errorf("failing reader: %v", err)
-	}
-	for _, format := range []struct{ option, want string }{{"vpc", "vhd"}, {"vmdk", "vmdk"}, {"qcow2", "qcow2"}, {"vdi", "vdi"}} {
-		path := t.TempDir() + "/x"
-		run(t, "qemu-img", "create", "-q", "-f", format.option, path, fmt.Sprint(1<<20))
-		f := openFile(t, path)
-		st, _ := f.Stat()
-		if got, err := SniffFile(f, st.Size()); got != format.want || err != nil {
-			t.Errorf("qemu-img's %s: %q, %v", format.option, got, err)
 		}
 	}
 }

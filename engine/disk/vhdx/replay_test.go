@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"imageport/testkit/disktest"
 )
 
 // TestReplayManyDescriptors has more descriptors than fit into one sector, in an
@@ -27,7 +29,7 @@ func TestReplayManyDescriptors(t *testing.T) {
 		t.Fatalf("%d sectors", n)
 	}
 	dirty(file, 255, e.encode())
-	im, err := OpenReplaying(bytes.NewReader(file), int64(len(file)))
+	im, err := OpenWith(bytes.NewReader(file), int64(len(file)), OpenOptions{ReplayLog: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,10 +51,10 @@ func TestReplayManyDescriptors(t *testing.T) {
 // with: an entry without changes.
 func TestReplayWindows(t *testing.T) {
 	for _, name := range []string{"ntfs-fixed.vhdx", "ntfs-dynamic.vhdx", "ntfs-differential.vhdx"} {
-		p := corpus(t, name)
+		p := disktest.Unpack(t, name)
 		left := guid(p[mib+32:])
 		bothHeaders(p, func(h []byte) { putGUID(h[48:], left) })
-		im, err := OpenReplaying(bytes.NewReader(p), int64(len(p)))
+		im, err := OpenWith(bytes.NewReader(p), int64(len(p)), OpenOptions{ReplayLog: true})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -69,8 +71,8 @@ func TestReplayWindows(t *testing.T) {
 func TestReplayQEMU(t *testing.T) {
 	dir := t.TempDir()
 	raw := make([]byte, 64<<20)
-	fill(raw, 0, 3<<20, 40)
-	fill(raw, 40<<20, 5<<20, 41)
+	disktest.Fill(raw, 0, 3<<20, 40)
+	disktest.Fill(raw, 40<<20, 5<<20, 41)
 	path := filepath.Join(dir, "q.vhdx")
 	qemuImage(t, path, raw, "dynamic")
 	clean, err := os.ReadFile(path)
@@ -114,7 +116,7 @@ func TestReplayQEMU(t *testing.T) {
 				logged = append(logged, e.encode())
 			}
 			dirty(file, 7, logged...) // QEMU 7.2 takes the part of a sequence behind the end of the log for a sequence
-			ours, err := OpenReplaying(bytes.NewReader(file), int64(len(file)))
+			ours, err := OpenWith(bytes.NewReader(file), int64(len(file)), OpenOptions{ReplayLog: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,14 +124,14 @@ func TestReplayQEMU(t *testing.T) {
 			if err := os.WriteFile(replayed, file, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			run(t, "qemu-img", "check", "-q", "-r", "all", "-f", "vhdx", replayed)
+			disktest.Run(t, "qemu-img", "check", "-q", "-r", "all", "-f", "vhdx", replayed)
 			theirs := openPath(t, replayed)
 			d := openDisk(t, ours, nil)
-			sameDisk(t, openDisk(t, theirs, nil), bytes.NewReader(readAll(t, d)), "our replay")
+			disktest.Same(t, openDisk(t, theirs, nil), bytes.NewReader(disktest.ReadAll(t, d)), "our replay")
 			back := replayed + ".raw"
-			run(t, "qemu-img", "convert", "-f", "vhdx", "-O", "raw", replayed, back)
-			sameDisk(t, d, openFile(t, back), "qemu-img convert")
-			if bytes.Equal(readAll(t, d), raw) {
+			disktest.Run(t, "qemu-img", "convert", "-f", "vhdx", "-O", "raw", replayed, back)
+			disktest.Same(t, d, openFile(t, back), "qemu-img convert")
+			if bytes.Equal(disktest.ReadAll(t, d), raw) {
 				t.Error("nothing was replayed")
 			}
 		})
@@ -200,14 +202,14 @@ func FuzzLog(f *testing.F) {
 				if data == nil {
 					data = make([]byte, p.end-p.offset)
 				}
-				want = apply(want, journalWrite{p.offset, data})
+				want = disktest.Apply(want, disktest.Write{Off: p.offset, Data: data})
 			}
 		}
 		got, err := io.ReadAll(io.NewSectionReader(replayed, 0, int64(len(want))))
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("replayed %d bytes, want %d, or they differ (%v)", len(got), len(want), err)
 		}
-		im, err := OpenReplaying(bytes.NewReader(file), int64(len(file)))
+		im, err := OpenWith(bytes.NewReader(file), int64(len(file)), OpenOptions{ReplayLog: true})
 		if err != nil {
 			return
 		}

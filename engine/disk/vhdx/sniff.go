@@ -51,11 +51,12 @@ func SniffFile(r io.ReaderAt, size int64) (kind string, err error) {
 	if kind := Sniff(head); kind != "" || size < 512 {
 		return kind, nil
 	}
-	footer := make([]byte, len(vhdCookie))
+	// Before Virtual PC 2004, a footer had 511 bytes.
+	footer := make([]byte, 1+len(vhdCookie))
 	if n, err := r.ReadAt(footer, size-512); n < len(footer) {
 		return "", err
 	}
-	if string(footer) == vhdCookie {
+	if string(footer[:len(vhdCookie)]) == vhdCookie || string(footer[1:]) == vhdCookie {
 		return "vhd", nil
 	}
 	return "", nil
