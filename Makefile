@@ -5,7 +5,7 @@ FUZZTIME ?= 3s
 
 # What the tests and the demo run: file systems, firmware, a real Samba, and
 # the validators of what we write.
-PACKAGES := 7zip dosfstools fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
+PACKAGES := 7zip dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
 	qemu-system-x86 qemu-utils reglookup samba smbclient wimtools xz-utils
 
 .PHONY: help test demo lint unit fuzz bench packages tools build clean

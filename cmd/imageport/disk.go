@@ -70,7 +70,7 @@ func (p place) folder() chain.Folder {
 // openPlace opens the folder of a file. A share is left when ctx ends.
 func (a *app) openPlace(ctx context.Context, path, credential string) (place, error) {
 	if !strings.HasPrefix(path, `\\`) && !strings.HasPrefix(strings.ToLower(path), "smb://") {
-		store, err := share.Dir(filepath.Dir(path))
+		store, err := diskimage.LocalFolder(filepath.Dir(path))
 		return place{Store: store, name: filepath.Base(path)}, err
 	}
 	where, name, err := share.Parse(path)
@@ -126,12 +126,17 @@ func (a *app) withImage(ctx context.Context, path string, flags diskFlags, f fun
 		return err
 	}
 	defer c.Close()
-	for _, l := range diskimage.Describe(c).Layers {
+	a.warnOfLogs(diskimage.Describe(c))
+	return f(c)
+}
+
+// warnOfLogs tells which layers are shown as they are with their logs.
+func (a *app) warnOfLogs(in diskimage.Info) {
+	for _, l := range in.Layers {
 		if l.DirtyLog {
 			fmt.Fprintf(a.err, "imageport: warning: %s was not closed properly: its log is not empty, and is applied in memory only\n", l.Name)
 		}
 	}
-	return f(c)
 }
 
 // diskProgressEvery is how often the progress of a copy is worth showing.

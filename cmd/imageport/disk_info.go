@@ -1,14 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"imageport/engine/disk/chain"
 	"imageport/engine/diskimage"
+	"imageport/job"
 )
 
 func (a *app) diskInfoCommand() *cobra.Command {
@@ -16,17 +17,37 @@ func (a *app) diskInfoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info image",
 		Short: "Describe an image and its parents",
+		Long: `Describe an image and its parents. If a parent is missing, or is not the one that the image
+was made from, what can be read is described, and the exit code is 1.`,
 		Example: `  imageport disk info win10.vhdx
   imageport disk info smb://files/pvs/store/win10.3.avhdx --credential files -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.do(func(ctx context.Context, args []string) error {
-			return a.withImage(ctx, args[0], flags, func(c *chain.Chain) error {
-				return a.printDiskInfo(diskimage.Describe(c))
-			})
+			return a.inspectDisk(ctx, args[0], flags)
 		}),
 	}
 	flags.add(cmd)
 	return cmd
+}
+
+func (a *app) inspectDisk(ctx context.Context, path string, flags diskFlags) error {
+	where, err := a.openPlace(ctx, path, flags.credential)
+	if err != nil {
+		return err
+	}
+	defer where.Close()
+	in, err := diskimage.Inspect(ctx, diskimage.Input{Folder: where.folder(), Name: where.name, Raw: flags.raw})
+	if err != nil {
+		return err
+	}
+	a.warnOfLogs(in)
+	if err := a.printDiskInfo(in); err != nil {
+		return err
+	}
+	if p := in.Problem; p != nil {
+		return job.Errorf(p.Code, p.Remedy, "%s", p.Detail)
+	}
+	return nil
 }
 
 func (a *app) printDiskInfo(in diskimage.Info) error {
@@ -35,8 +56,11 @@ func (a *app) printDiskInfo(in diskimage.Info) error {
 	}
 	p := printer{w: a.out}
 	p.line("%s: %s, disk of %s", in.Name, kindText(in.Container, in.Type), exactText(in.VirtualSizeBytes))
-	if len(in.Layers) > 1 {
-		p.field("files", fmt.Sprintf("%d, together %s", len(in.Layers), sizeText(in.FileSizeBytes)))
+	switch n := len(in.Layers); {
+	case in.Problem != nil:
+		p.field("files", fmt.Sprintf("%d that can be read, the lowest as layer 0, together %s", n, sizeText(in.FileSizeBytes)))
+	case n > 1:
+		p.field("files", fmt.Sprintf("%d, together %s", n, sizeText(in.FileSizeBytes)))
 	}
 	for i := len(in.Layers) - 1; i >= 0; i-- {
 		l := in.Layers[i]
@@ -62,7 +86,7 @@ func (p *printer) layer(l diskimage.Layer) {
 		p.field("created", l.Created.Format(time.DateTime+" MST"))
 	}
 	if l.Parent != nil {
-		p.field("parent", fmt.Sprintf("%s, by its %s %s", l.Parent.Name, l.Parent.FoundBy, l.Parent.Path))
+		p.field("parent", parentText(*l.Parent))
 		p.field("linkage", l.Parent.Linkage)
 	}
 	if l.DirtyLog {
@@ -71,6 +95,14 @@ func (p *printer) layer(l diskimage.Layer) {
 	for _, w := range l.Warnings {
 		p.field("warning", w)
 	}
+}
+
+// parentText is how a parent was found, or that it was not.
+func parentText(l diskimage.Parent) string {
+	if l.Name != "" {
+		return fmt.Sprintf("%s, by its %s %s", l.Name, l.FoundBy, l.Path)
+	}
+	return "not found: " + cmp.Or(l.RelativePath, l.AbsolutePath, l.VolumePath, "the image names none")
 }
 
 // kindText is container and type, such as "dynamic vhdx".

@@ -14,20 +14,23 @@ import (
 
 	"imageport/engine/disk/chain"
 	"imageport/engine/diskimage"
+	"imageport/job"
 )
 
 // makeFlags are the flags of the commands that write an image.
 type makeFlags struct {
-	to    string
-	typ   string
-	block byteSize
-	force bool
+	to     string
+	typ    string
+	block  blockSize
+	parent string
+	force  bool
 }
 
 func (f *makeFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.to, "to", "", "`format` of the output: raw, vhdx or vhd (default: by the extension of its name)")
-	cmd.Flags().StringVar(&f.typ, "type", "", "`type` of a vhdx or vhd: dynamic or fixed (default dynamic)")
-	cmd.Flags().Var(&f.block, "block-size", "`size` of the blocks, such as 2M (default 32M for vhdx, 2M for vhd)")
+	cmd.Flags().StringVar(&f.typ, "type", "", "`type` of a vhdx or vhd without a parent: dynamic or fixed (default dynamic)")
+	cmd.Flags().Var(&f.block, "block-size", "`size` of the blocks, such as 2M, or parent for that of the parent (default 32M for vhdx, 2M for vhd or with a parent)")
+	cmd.Flags().StringVar(&f.parent, "parent", "", "make a differencing image of this `image`, which is in the folder of the output")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace the output if it exists")
 	for flag, values := range map[string][]string{
 		"to":   {string(chain.Raw), string(chain.VHDX), string(chain.VHD)},
@@ -37,73 +40,24 @@ func (f *makeFlags) add(cmd *cobra.Command) {
 	}
 }
 
-// output is the image to write.
-func (f *makeFlags) output(p place) (diskimage.Output, error) {
+// output is the image to write, of a parent if that is not nil.
+func (f *makeFlags) output(p place, parent *chain.Chain) (diskimage.Output, error) {
 	container := chain.Container(f.to)
 	if container == "" {
 		var err error
-		if container, err = diskimage.ContainerOf(p.name); err != nil {
+		if container, err = diskimage.ContainerOf(p.name, parent != nil); err != nil {
 			return diskimage.Output{}, err
 		}
 	}
+	block, err := f.block.bytes(parent)
+	if err != nil {
+		return diskimage.Output{}, err
+	}
 	return diskimage.Output{
-		Store: p.Store, Name: p.name, Replace: f.force,
-		Format:   diskimage.Format{Container: container, Type: f.typ, BlockBytes: int64(f.block)},
+		Store: p.Store, Name: p.name, Replace: f.force, Parent: parent,
+		Format:   diskimage.Format{Container: container, Type: f.typ, BlockBytes: block},
 		Identity: diskimage.Identity{ID: uuid.New(), Created: time.Now(), Creator: "imageport"},
 	}, nil
-}
-
-func (a *app) diskConvertCommand() *cobra.Command {
-	var from diskFlags
-	var to makeFlags
-	cmd := &cobra.Command{
-		Use:   "convert image output",
-		Short: "Copy the contents of an image to a new one, of any format",
-		Long: `Copy the contents of an image, as its guest sees them, to a new image: raw, VHDX or VHD,
-without parents. The output gets its name when it is complete.`,
-		Example: `  imageport disk convert win10.3.avhdx win10.raw
-  imageport disk convert win10.vhd win10.vhdx --type fixed
-  imageport disk convert smb://files/pvs/store/win10.vhdx win10.vhdx --credential files
-  imageport disk convert --raw win10.raw win10.vhdx --block-size 2M --force`,
-		Args: cobra.ExactArgs(2),
-		RunE: a.do(func(ctx context.Context, args []string) error {
-			return a.withImage(ctx, args[0], from, func(c *chain.Chain) error {
-				return a.makeDisk(ctx, args[1], from.credential, to, func(out diskimage.Output) (diskimage.Made, error) {
-					report, end := a.showBytes("convert", "write "+out.Name)
-					defer end()
-					return diskimage.Convert(ctx, c, out, report)
-				})
-			})
-		}),
-	}
-	from.add(cmd)
-	to.add(cmd)
-	return cmd
-}
-
-func (a *app) diskCreateCommand() *cobra.Command {
-	var credential string
-	var size byteSize
-	var sector int
-	var to makeFlags
-	cmd := &cobra.Command{
-		Use:   "create output --size size",
-		Short: "Make an image of an empty disk",
-		Example: `  imageport disk create data.vhdx --size 10G
-  imageport disk create data.vhd --size 512M --type fixed`,
-		Args: cobra.ExactArgs(1),
-		RunE: a.do(func(ctx context.Context, args []string) error {
-			return a.makeDisk(ctx, args[0], credential, to, func(out diskimage.Output) (diskimage.Made, error) {
-				return diskimage.Create(ctx, out, int64(size), sector)
-			})
-		}),
-	}
-	addCredential(cmd, &credential)
-	cmd.Flags().Var(&size, "size", "`size` of the disk, such as 10G")
-	cmd.Flags().IntVar(&sector, "sector-size", 512, "`bytes` of a logical sector: 512, or 4096 in a vhdx or raw disk")
-	_ = cmd.MarkFlagRequired("size") // it fails for a flag that is not there
-	to.add(cmd)
-	return cmd
 }
 
 // makeDisk has f make an image, and tells about it.
@@ -113,20 +67,83 @@ func (a *app) makeDisk(ctx context.Context, path, credential string, to makeFlag
 		return err
 	}
 	defer p.Close()
-	out, err := to.output(p)
-	if err != nil {
-		return err
+	withParent := func(parent *chain.Chain) error {
+		out, err := to.output(p, parent)
+		if err != nil {
+			return err
+		}
+		made, err := f(out)
+		if err != nil {
+			return err
+		}
+		return a.printMade(made)
 	}
-	made, err := f(out)
-	if err != nil {
-		return err
+	if to.parent == "" {
+		return withParent(nil)
 	}
+	return a.withImage(ctx, to.parent, diskFlags{credential: credential}, withParent)
+}
+
+func (a *app) printMade(made diskimage.Made) error {
 	if a.output == outputJSON {
 		return a.printJSON(made)
 	}
-	_, err = fmt.Fprintf(a.out, "%s: %s, disk of %s, file of %s\n", made.Name,
+	p := printer{w: a.out}
+	p.line("%s: %s, disk of %s, file of %s", made.Name,
 		kindText(made.Container, cmp.Or(made.Type, made.Container)), exactText(made.VirtualSizeBytes), sizeText(made.FileSizeBytes))
-	return err
+	p.field("crc32c", made.CRC32C)
+	p.field("sha256", made.SHA256)
+	if made.SkippedBytes > 0 {
+		p.field("skipped", exactText(made.SkippedBytes)+" of free clusters")
+	}
+	if made.ResumedBytes > 0 {
+		p.field("resumed", exactText(made.ResumedBytes)+" were done already")
+	}
+	for _, w := range made.Warnings {
+		p.field("warning", w)
+	}
+	return p.err
+}
+
+// blockSize is the value of --block-size: a number of bytes, or that of the
+// parent.
+type blockSize struct {
+	byteSize
+	parents bool
+}
+
+const parentBlocks = "parent"
+
+// String implements pflag.Value.
+func (b *blockSize) String() string {
+	if b.parents {
+		return parentBlocks
+	}
+	return b.byteSize.String()
+}
+
+// Set implements pflag.Value.
+func (b *blockSize) Set(s string) error {
+	if b.parents = s == parentBlocks; b.parents {
+		return nil
+	}
+	return b.byteSize.Set(s)
+}
+
+// bytes is the size for an image of that parent.
+func (b *blockSize) bytes(parent *chain.Chain) (int64, error) {
+	if !b.parents {
+		return int64(b.byteSize), nil
+	}
+	if parent == nil {
+		return 0, job.Errorf(job.BadRequest, "Give a size, or --parent", "there is no parent whose block size the output could have")
+	}
+	layers := parent.Layers()
+	top := layers[len(layers)-1]
+	if top.BlockSize == 0 {
+		return 0, job.Errorf(job.BadRequest, "Give a size", "the parent %s has no blocks: it is a %s %s", top.Name, top.Type, top.Container)
+	}
+	return top.BlockSize, nil
 }
 
 // byteSize is the value of a flag that is a number of bytes: 512, 64K, 2MiB.

@@ -163,7 +163,7 @@ func TestDiskRefusals(t *testing.T) {
 		{exitFailed, "differencing disk", []string{"convert", image, filepath.Join(s.dir, "out.avhdx")}},
 		{exitFailed, "OUTPUT_EXISTS", []string{"convert", image, image}},
 		{exitFailed, "part of the image itself", []string{"convert", image, image, "--force"}},
-		{exitUsage, "required flag", []string{"create", filepath.Join(s.dir, "out.vhdx")}},
+		{exitUsage, "[size parent] is required", []string{"create", filepath.Join(s.dir, "out.vhdx")}},
 		{exitUsage, "not a number of bytes", []string{"create", filepath.Join(s.dir, "out.vhdx"), "--size", "10Q"}},
 		{exitUsage, "not a number of bytes", []string{"create", filepath.Join(s.dir, "out.vhdx"), "--size", "9999999T"}},
 		{exitUsage, "unknown command", []string{"resize"}},

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"imageport/engine/disk/chain"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
 	"imageport/job"
@@ -46,11 +47,9 @@ func Check(ctx context.Context, in Input) (Checked, error) {
 	found := Checked{Files: []string{}, Problems: []Problem{}}
 	for _, l := range c.Layers() {
 		found.Files = append(found.Files, l.Name)
-		if err = found.verify(ctx, in.Folder, l.Name, l.Container); err != nil {
-			break
-		}
 	}
-	if err = errors.Join(err, c.Close()); err != nil {
+	err = c.Check(ctx, func(layer int, p container.Problem) { found.add(found.Files[layer], &p) })
+	if err = errors.Join(Coded(err), c.Close()); err != nil {
 		return Checked{}, err
 	}
 	return found, nil
@@ -61,15 +60,15 @@ func checkAlone(ctx context.Context, in Input, err error) (Checked, error) {
 	if !refused(err) {
 		return Checked{}, err
 	}
-	container, sniffErr := sniff(ctx, in)
+	format, sniffErr := sniff(ctx, in)
 	if sniffErr != nil {
-		return Checked{}, coded(sniffErr)
+		return Checked{}, Coded(sniffErr)
 	}
-	if container != chain.VHDX && container != chain.VHD {
+	if format != chain.VHDX && format != chain.VHD {
 		return Checked{}, err
 	}
 	found := Checked{Files: []string{in.Name}, Problems: []Problem{}}
-	broken := found.verify(ctx, in.Folder, in.Name, container)
+	broken := found.verify(ctx, in, format)
 	if errors.Is(broken, errNotOpened) {
 		return found, nil // which is why the chain did not open
 	}
@@ -88,7 +87,7 @@ func refused(err error) bool {
 }
 
 // sniff gives the container of a file by its signature.
-func sniff(ctx context.Context, in Input) (container chain.Container, err error) {
+func sniff(ctx context.Context, in Input) (format chain.Container, err error) {
 	f, err := in.Folder.Open(ctx, in.Name)
 	if err != nil {
 		return "", err
@@ -101,61 +100,41 @@ func sniff(ctx context.Context, in Input) (container chain.Container, err error)
 var errNotOpened = errors.New("image cannot be opened")
 
 // verify looks at all structures of one file.
-func (c *Checked) verify(ctx context.Context, folder chain.Folder, name string, container chain.Container) (err error) {
-	f, err := folder.Open(ctx, name)
+func (c *Checked) verify(ctx context.Context, in Input, format chain.Container) (err error) {
+	f, err := in.Folder.Open(ctx, in.Name)
 	if err != nil {
-		return coded(err)
+		return Coded(err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	switch container {
-	case chain.VHDX:
-		return c.verifyVHDX(ctx, f, name)
-	case chain.VHD:
-		return c.verifyVHD(ctx, f, name)
+	var im interface {
+		Check(ctx context.Context, report func(container.Problem)) error
 	}
-	return nil // a raw disk has no structures
+	if format == chain.VHDX {
+		im, err = vhdx.OpenWith(f, f.Size(), vhdx.OpenOptions{ReplayLog: true})
+	} else {
+		im, err = vhd.Open(f, f.Size())
+	}
+	switch {
+	case err != nil && refused(err):
+		c.add(in.Name, err)
+		return errNotOpened
+	case err != nil:
+		return Coded(err)
+	}
+	return Coded(im.Check(ctx, func(p container.Problem) { c.add(in.Name, &p) }))
 }
 
-func (c *Checked) verifyVHDX(ctx context.Context, f chain.File, name string) error {
-	im, err := vhdx.OpenReplaying(f, f.Size())
-	if err != nil {
-		return c.notOpened(name, err)
-	}
-	return coded(im.Check(ctx, func(p vhdx.Problem) { c.add(name, &p) }))
-}
-
-// remedyWarning is what to do about a VHD that can be read all the same.
-const remedyWarning = "Its contents can be read: convert it to a new image"
-
-func (c *Checked) verifyVHD(ctx context.Context, f chain.File, name string) error {
-	im, err := vhd.Open(f, f.Size())
-	if err != nil {
-		return c.notOpened(name, err)
-	}
-	for _, w := range im.Info().Warnings {
-		c.Problems = append(c.Problems, Problem{File: name, Detail: w, Code: job.DiskCorrupt, Remedy: remedyWarning})
-	}
-	if err = im.Check(ctx); err != nil && refused(err) {
-		c.add(name, err)
-		return nil
-	}
-	return coded(err)
-}
-
-// notOpened adds the problem that kept a file from being opened, if it is one.
-func (c *Checked) notOpened(name string, err error) error {
-	if !refused(err) {
-		return coded(err)
-	}
-	c.add(name, err)
-	return errNotOpened
-}
+// remedyReadable is what to do about a file whose disk can be read all the same.
+const remedyReadable = "Its contents can be read: convert it to a new image"
 
 // add adds an error about the structures of a file.
 func (c *Checked) add(name string, err error) {
 	p := newProblem(name, err)
-	if at, ok := errors.AsType[*vhdx.Problem](err); ok {
+	if at, ok := errors.AsType[*container.Problem](err); ok {
 		p.Structure, p.OffsetBytes, p.Detail = at.Structure, &at.Offset, fmt.Sprintf("%s: %v", at.Detail, at.Kind)
+		if at.Readable {
+			p.Remedy = remedyReadable
+		}
 	}
 	c.Problems = append(c.Problems, p)
 }
@@ -163,7 +142,7 @@ func (c *Checked) add(name string, err error) {
 // newProblem is an error of a library, or a coded one, as a problem of a file.
 func newProblem(name string, err error) Problem {
 	p := Problem{File: name, Detail: err.Error()}
-	if e, ok := errors.AsType[*job.Error](coded(err)); ok {
+	if e, ok := errors.AsType[*job.Error](Coded(err)); ok {
 		p.Detail, p.Code, p.Remedy = e.Message, e.Code, e.Remedy
 	}
 	return p

@@ -16,8 +16,11 @@ type Info struct {
 	VirtualSizeBytes int64  `json:"virtualSizeBytes"`
 	SectorBytes      int    `json:"sectorBytes"`   // logical
 	FileSizeBytes    int64  `json:"fileSizeBytes"` // of all layers
-	// Layers are the files from the base, 0, to the image itself.
+	// Layers are the files from the base, 0, to the image itself. With a
+	// Problem, they are those that could be read, from the lowest.
 	Layers []Layer `json:"layers"`
+	// Problem is why the image cannot be used; nil if it can.
+	Problem *Problem `json:"problem,omitempty"`
 }
 
 // Layer describes one file of an image. What its container does not have is
@@ -62,6 +65,7 @@ type Geometry struct {
 
 // Parent is the layer below, as it was found, and what the image says of it.
 type Parent struct {
+	// Name is "" if it was not found.
 	Name string `json:"name"`
 	// FoundBy is the kind of path that led to it, and Path that path.
 	FoundBy string `json:"foundBy"`
@@ -75,17 +79,20 @@ type Parent struct {
 }
 
 // Describe describes an open image.
-func Describe(c *chain.Chain) Info {
+func Describe(c *chain.Chain) Info { return describe(c.Layers()) }
+
+// describe describes an image by its layers, of which there is one at least.
+func describe(layers []chain.Layer) Info {
 	var in Info
 	below := ""
-	for _, l := range c.Layers() {
+	for _, l := range layers {
 		layer := describeLayer(l, below)
 		in.Layers = append(in.Layers, layer)
 		in.Name, in.Container, in.Type = layer.Name, layer.Container, layer.Type
+		in.VirtualSizeBytes, in.SectorBytes = layer.VirtualSizeBytes, layer.SectorBytes
 		in.FileSizeBytes += layer.FileSizeBytes
 		below = l.Name
 	}
-	in.VirtualSizeBytes, in.SectorBytes = c.Size(), c.SectorSize()
 	return in
 }
 
@@ -112,7 +119,10 @@ func describeLayer(l chain.Layer, below string) Layer {
 func (d *Layer) addVHDX(info vhdx.Info) {
 	d.FileWriteGUID, d.VirtualDiskID = info.FileWriteGUID.String(), info.VirtualDiskID.String()
 	d.DirtyLog = info.DirtyLog
-	if p := info.Parent; p != nil && d.Parent != nil {
+	if p := info.Parent; p != nil {
+		if d.Parent == nil {
+			d.Parent = new(Parent)
+		}
 		d.Parent.Linkage = p.Linkage.String()
 		d.Parent.RelativePath, d.Parent.AbsolutePath, d.Parent.VolumePath = p.RelativePath, p.AbsolutePath, p.VolumePath
 	}
@@ -123,7 +133,10 @@ func (d *Layer) addVHD(info vhd.Info) {
 	d.Created = &created
 	d.Geometry = &Geometry{int(info.Geometry.Cylinders), int(info.Geometry.Heads), int(info.Geometry.SectorsPerTrack)}
 	d.Warnings = info.Warnings
-	if p := info.Parent; p != nil && d.Parent != nil {
+	if p := info.Parent; p != nil {
+		if d.Parent == nil {
+			d.Parent = new(Parent)
+		}
 		d.Parent.Linkage = p.UniqueID.String()
 		d.Parent.RelativePath, d.Parent.AbsolutePath = p.RelativePath, p.AbsolutePath
 	}

@@ -62,7 +62,7 @@ func Diff(ctx context.Context, a, b disk.Mapped, progress func(done, total int64
 		endA, errA := holesA.end(off)
 		endB, errB := holesB.end(off)
 		if err := errors.Join(errA, errB); err != nil {
-			return Difference{}, coded(err)
+			return Difference{}, Coded(err)
 		}
 		end := min(endA, endB, size)
 		if end == off {
@@ -72,7 +72,7 @@ func Diff(ctx context.Context, a, b disk.Mapped, progress func(done, total int64
 			both.Go(func() error { return readFull(a, p, off) })
 			both.Go(func() error { return readFull(b, q, off) })
 			if err := both.Wait(); err != nil {
-				return Difference{}, interrupted(ctx, coded(err))
+				return Difference{}, interrupted(ctx, Coded(err))
 			}
 			d.compare(p, q, off)
 		}

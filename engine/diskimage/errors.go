@@ -38,8 +38,9 @@ var refusals = []refusal{
 	{fs.ErrNotExist, job.ImageNotFound, "Check the name of the file, including its extension"},
 }
 
-// coded gives an error its code. One that has a code keeps it.
-func coded(err error) error {
+// Coded gives an error of a chain or of its containers its code and remedy. One
+// that has a code keeps it, and others stay as they are.
+func Coded(err error) error {
 	if err == nil || job.CodeOf(err) != "" {
 		return err
 	}

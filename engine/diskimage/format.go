@@ -18,17 +18,18 @@ import (
 // defaults.
 type Format struct {
 	Container chain.Container
-	// Type is "dynamic", the default, or "fixed"; "" for a raw disk.
+	// Type is "dynamic", the default, or "fixed"; "differencing", which need
+	// not be said, for an image with a parent; "" for a raw disk.
 	Type string
 	// BlockBytes is the block size of a VHDX or a dynamic VHD: 0 for what
-	// Windows has by default, 32 and 2 MiB.
+	// Windows has by default, 32 and 2 MiB, and 2 MiB with a parent.
 	BlockBytes int64
 }
 
-// ContainerOf gives the container that a file's name promises, by its
-// extension.
-func ContainerOf(name string) (chain.Container, error) {
-	switch strings.ToLower(path.Ext(name)) {
+// ContainerOf gives the container that the name of an output promises, by its
+// extension. That of a differencing disk is for an image with a parent only.
+func ContainerOf(name string, hasParent bool) (chain.Container, error) {
+	switch ext := strings.ToLower(path.Ext(name)); ext {
 	case ".vhdx":
 		return chain.VHDX, nil
 	case ".vhd":
@@ -36,8 +37,11 @@ func ContainerOf(name string) (chain.Container, error) {
 	case ".raw", ".img":
 		return chain.Raw, nil
 	case ".avhdx", ".avhd":
-		return "", job.Errorf(job.BadRequest, "Choose a name that ends in .vhdx or .vhd",
-			"%s has the name of a differencing disk, which is not supported as an output", name)
+		if hasParent {
+			return chain.Container(ext[2:]), nil
+		}
+		return "", job.Errorf(job.BadRequest, "Name its parent, or choose a name that ends in .vhdx or .vhd",
+			"%s has the name of a differencing disk, which needs a parent", name)
 	}
 	return "", job.Errorf(job.BadRequest, "Name the format, or a file that ends in .vhdx, .vhd or .raw",
 		"the name %s does not tell the format", name)
@@ -64,14 +68,21 @@ func (f *Format) validate(size int64, sector int) error {
 	if f.Type != vhdx.Dynamic.String() && f.Type != vhdx.Fixed.String() {
 		return bad("Choose fixed or dynamic", "images of type %q cannot be made", f.Type)
 	}
-	if f.BlockBytes < 0 || f.BlockBytes > 1<<30 {
-		return bad("Choose a power of two up to 256 MiB", "a block size of %d bytes is not supported", f.BlockBytes)
+	if f.BlockBytes < 0 || f.BlockBytes > maxBlockBytes {
+		return badBlocks(f.BlockBytes)
 	}
 	if f.Container == chain.VHD && (size > vhd.MaxSize || sector != vhd.SectorSize) {
 		return job.Errorf(job.UnsupportedDisk, "Make a VHDX",
 			"a VHD has at most %d bytes in sectors of %d, this disk has %d in sectors of %d", int64(vhd.MaxSize), vhd.SectorSize, size, sector)
 	}
 	return nil
+}
+
+// maxBlockBytes is the largest block size of both containers.
+const maxBlockBytes = 256 << 20
+
+func badBlocks(n int64) error {
+	return job.Errorf(job.BadRequest, "Choose a power of two up to 256 MiB", "a block size of %d bytes is not supported", n)
 }
 
 // Identity is what makes a new image different from all others.
@@ -109,7 +120,7 @@ func newWriter(f file, format Format, size int64, sector int, id Identity) (w wr
 		w, err = vhdx.Create(f, vhdx.Options{
 			Type: kind, SizeBytes: size, BlockSize: uint32(format.BlockBytes), LogicalSectorSize: sector,
 			DataWriteGUID: id.ID,
-			FileWriteGUID: uuid.NewSHA1(id.ID, []byte("file write")),
+			FileWriteGUID: id.fileWrite(),
 			VirtualDiskID: uuid.NewSHA1(id.ID, []byte("virtual disk")),
 			Creator:       id.Creator,
 		})

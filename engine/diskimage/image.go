@@ -30,17 +30,17 @@ func Open(ctx context.Context, in Input) (*chain.Chain, error) {
 		err = errors.Join(err, rawErr)
 	}
 	if err != nil {
-		return nil, coded(err)
+		return nil, Coded(err)
 	}
 	return c, nil
 }
 
-// The cache of each file on a share, 2 MiB. What is copied goes past it,
-// because that is read in pieces of more than a quarter of it; tables and
-// bitmaps do not.
+// The cache of each file on a share, 1 MiB: 64 MiB for the longest chain. What
+// is copied goes past it, because that is read in pieces of more than a quarter
+// of it; tables and bitmaps do not.
 const (
 	cacheBlock  = 64 << 10
-	cacheBlocks = 32
+	cacheBlocks = 16
 )
 
 // OnShare is a folder on a share, whose files are read through a cache.

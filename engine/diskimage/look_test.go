@@ -130,6 +130,20 @@ func TestCheck(t *testing.T) {
 		{"parent is a text", chain.VHD, "base.vhd", func([]byte) []byte { return []byte("text") }, job.WrongFormat, "base.2.avhd", "base.vhd"},
 		{"footer copy", chain.VHD, "base.2.avhd", flip(20), job.DiskCorrupt, "base.2.avhd", "footer copy"},
 		{"BAT", chain.VHD, "base.1.avhd", func(p []byte) []byte { return flip(int(binary.BigEndian.Uint64(p[0x210:])))(p) }, job.DiskCorrupt, "base.1.avhd", "BAT"},
+		{"a place used twice", chain.VHD, "base.1.avhd", func(p []byte) []byte {
+			// The entries of 10 MiB in blocks of 2 MiB: all get one place.
+			bat := p[binary.BigEndian.Uint64(p[0x210:]):][:20]
+			for i := 0; i < len(bat); i += 4 {
+				if bat[i] != 0xff {
+					for j := 0; j < len(bat); j += 4 {
+						copy(bat[j:j+4], bat[i:i+4])
+					}
+					break
+				}
+			}
+			return p
+		}, job.DiskCorrupt, "base.1.avhd", "takes the file up to"},
+		{"appended to", chain.VHD, "base.vhd", func(p []byte) []byte { return append(p, "text"...) }, job.DiskCorrupt, "base.vhd", "4 bytes follow it"},
 		{"header", chain.VHD, "base.2.avhd", flip(0x210), job.DiskCorrupt, "base.2.avhd", "header"},
 	} {
 		t.Run(x.what+" "+string(x.container), func(t *testing.T) {
@@ -158,7 +172,9 @@ func TestCheck(t *testing.T) {
 				return
 			}
 			if !slices.ContainsFunc(found.Problems, func(p diskimage.Problem) bool {
-				return p.File == x.in && p.Code == x.code && p.Remedy != "" && strings.Contains(p.Structure+" "+p.Detail, x.detail)
+				// Structure and offset are for problems of the file itself.
+				here := p.File == x.file
+				return p.File == x.in && p.Code == x.code && p.Remedy != "" && here == (p.Structure != "") && here == (p.OffsetBytes != nil) && strings.Contains(p.Structure+" "+p.Detail, x.detail)
 			}) {
 				t.Errorf("%+v", found)
 			}

@@ -2,67 +2,126 @@ package diskimage
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 
 	"imageport/engine/disk/chain"
+	"imageport/engine/disk/container"
 	"imageport/engine/disk/copier"
 	"imageport/job"
 )
 
 // Convert writes the contents of an open image, as its guest sees them, to a
-// new image. progress is told how many bytes of how many are done; it is called
-// by one goroutine at a time.
+// new image. progress is told how many bytes of how many are done, of the disk
+// and then, if the output has a parent, of its file; it is called by one
+// goroutine at a time.
 func Convert(ctx context.Context, c *chain.Chain, out Output, progress func(done, total int64)) (Made, error) {
-	if err := out.Format.validate(c.Size(), c.SectorSize()); err != nil {
-		return Made{}, err
-	}
-	if err := out.admit(ctx, c.Layers()); err != nil {
-		return Made{}, err
-	}
-	var report copier.Report
-	fileSize, err := out.write(ctx, c.Size(), c.SectorSize(), func(w writer) (err error) {
-		report, err = copier.Copy(ctx, unsynced{w}, c, copier.Options{
-			TargetIsZero: true,
-			Progress:     func(p copier.Progress) { progress(p.DoneBytes, p.TotalBytes) },
-		})
-		if err != nil {
-			return err
-		}
-		return c.Unchanged(ctx)
-	})
+	m, err := convert(ctx, c, out, progress)
 	if err != nil {
-		return Made{}, interrupted(ctx, coded(err))
+		return Made{}, interrupted(ctx, Coded(err))
 	}
-	m := out.made(c.Size(), fileSize)
-	m.CopiedBytes, m.ReadBytes = report.WrittenBytes, report.ReadBytes
 	return m, nil
 }
 
+func convert(ctx context.Context, c *chain.Chain, out Output, progress func(done, total int64)) (Made, error) {
+	src := source{c, c.Size(), c.SectorSize()}
+	if err := out.validate(src.size, src.sector); err != nil {
+		return Made{}, err
+	}
+	if err := out.admit(ctx, src.layers()); err != nil {
+		return Made{}, err
+	}
+	if err := sound(ctx, c); err != nil {
+		return Made{}, err
+	}
+	var free freeSpace
+	if out.UsedOnly {
+		var err error
+		if free, err = findFree(ctx, c); err != nil {
+			return Made{}, err
+		}
+	}
+	var report copier.Report
+	done, err := out.write(ctx, src, func(w writer, opt copier.Options) (err error) {
+		opt.CRC, opt.SHA256 = true, out.SHA256
+		opt.Progress = func(p copier.Progress) { progress(p.DoneBytes, p.TotalBytes) }
+		if out.UsedOnly {
+			opt.Skip = free.ranges()
+		}
+		if report, err = copier.Copy(ctx, target(w), c, opt); err != nil {
+			return err
+		}
+		return c.Unchanged(ctx)
+	}, progress)
+	if err != nil {
+		return Made{}, err
+	}
+	m := out.made(src.size, done)
+	m.Warnings = append(m.Warnings, free.warnings...)
+	m.CopiedBytes, m.ReadBytes = report.WrittenBytes, report.ReadBytes
+	m.SkippedBytes, m.ResumedBytes = report.SkippedBytes, report.ResumedBytes
+	m.CRC32C, m.SHA256 = fmt.Sprintf("%08x", report.CRC32C), hex.EncodeToString(report.SHA256)
+	return m, nil
+}
+
+// sound refuses an image whose tables contradict themselves, such as by two
+// blocks in one place: reading it would give somebody else's data. What Check
+// finds besides does not matter to a reader.
+func sound(ctx context.Context, c *chain.Chain) error {
+	var broken error
+	err := c.Check(ctx, func(layer int, p container.Problem) {
+		if broken == nil && !p.Readable {
+			broken = fmt.Errorf("%s: %w", c.Layers()[layer].Name, &p)
+		}
+	})
+	return errors.Join(err, broken)
+}
+
 // Create writes a new image of a disk of that many bytes, all zeros, with
-// logical sectors of 512 or 4096 bytes.
+// logical sectors of 512 or 4096 bytes; or, if it has a parent, an image whose
+// disk is that of the parent: size and sector are then its own.
 func Create(ctx context.Context, out Output, size int64, sector int) (Made, error) {
-	if sector != 512 && sector != 4096 {
-		return Made{}, job.Errorf(job.BadRequest, "Choose 512 or 4096", "a sector size of %d bytes is not supported", sector)
+	m, err := create(ctx, out, source{size: size, sector: sector})
+	if err != nil {
+		return Made{}, interrupted(ctx, Coded(err))
 	}
-	if size <= 0 || size%int64(sector) != 0 {
-		return Made{}, job.Errorf(job.BadRequest, "Choose another size", "a disk cannot have %d bytes in sectors of %d", size, sector)
+	return m, nil
+}
+
+func create(ctx context.Context, out Output, src source) (Made, error) {
+	if out.Device != "" || out.Resume || out.SHA256 || out.UsedOnly {
+		return Made{}, job.Errorf(job.BadRequest, "Leave it out", "an option of a conversion has no meaning for an empty disk")
 	}
-	if err := out.Format.validate(size, sector); err != nil {
+	if src.sector != 512 && src.sector != 4096 {
+		return Made{}, job.Errorf(job.BadRequest, "Choose 512 or 4096", "a sector size of %d bytes is not supported", src.sector)
+	}
+	if src.size <= 0 || src.size%int64(src.sector) != 0 {
+		return Made{}, job.Errorf(job.BadRequest, "Choose another size", "a disk cannot have %d bytes in sectors of %d", src.size, src.sector)
+	}
+	if err := out.validate(src.size, src.sector); err != nil {
 		return Made{}, err
 	}
 	if err := out.admit(ctx, nil); err != nil {
 		return Made{}, err
 	}
-	fileSize, err := out.write(ctx, size, sector, func(writer) error { return nil })
+	done, err := out.write(ctx, src, func(writer, copier.Options) error { return nil }, nil)
 	if err != nil {
-		return Made{}, interrupted(ctx, coded(err))
+		return Made{}, err
 	}
-	return out.made(size, fileSize), nil
+	return out.made(src.size, done), nil
 }
 
-// unsynced is an image as the target of a copy: its Finish syncs.
+// target is a writer as the target of a copy.
+func target(w writer) copier.Target {
+	if t, ok := w.(copier.Target); ok {
+		return t
+	}
+	return unsynced{w}
+}
+
+// unsynced is an image whose Finish syncs.
 type unsynced struct{ io.WriterAt }
 
 func (unsynced) Sync() error { return nil }

@@ -3,12 +3,14 @@ package diskimage_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"imageport/engine/disk/chain"
@@ -269,5 +271,25 @@ func TestSourceChanges(t *testing.T) {
 	}
 	if got := names(t, dir); len(got) != 2 {
 		t.Errorf("left %q", got)
+	}
+}
+
+// TestOverlappingBlocks refuses to read one block's data as another's.
+func TestOverlappingBlocks(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "plain.raw", bytes.Repeat([]byte("0123456789abcdef"), 4*mib/16))
+	run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "force_size", filepath.Join(dir, "plain.raw"), filepath.Join(dir, "image.vhd"))
+	image, err := os.ReadFile(filepath.Join(dir, "image.vhd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := binary.BigEndian.Uint64(image[16:])       // Data Offset of the footer's copy
+	table := binary.BigEndian.Uint64(image[header+16:]) // Table Offset
+	copy(image[table+4:table+8], image[table:table+4])  // two entries, one block
+	write(t, dir, "image.vhd", image)
+	out := t.TempDir()
+	_, err = diskimage.Convert(t.Context(), open(t, input(t, dir, "image.vhd")), output(t, out, "out.raw", chain.Raw, ""), silent)
+	if job.CodeOf(err) != job.DiskCorrupt || !strings.Contains(err.Error(), "image.vhd") || len(names(t, out)) != 0 {
+		t.Errorf("got %v, and left %q", err, names(t, out))
 	}
 }

@@ -30,7 +30,7 @@ func Map(ctx context.Context, c *chain.Chain) iter.Seq2[Extent, error] {
 				err = ctx.Err()
 			}
 			if err != nil {
-				yield(Extent{}, coded(err))
+				yield(Extent{}, Coded(err))
 				return
 			}
 			x := Extent{OffsetBytes: e.Offset, LengthBytes: e.Length, Kind: "zero"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imageport/engine/disk/chain"
+	"imageport/engine/disk/copier"
 	"imageport/engine/share"
 	"imageport/job"
 )
@@ -23,6 +24,33 @@ type Output struct {
 	Replace bool
 	// Identity must be another for every image.
 	Identity Identity
+
+	// Parent, if not nil, is an open VHDX or VHD in the folder of the output,
+	// which becomes a differencing image of it: of the same container, that
+	// holds only what differs. These pages are kept in memory until the end;
+	// MaxChangedBytes bounds them, and is DefaultMaxChangedBytes if 0.
+	Parent          *chain.Chain
+	MaxChangedBytes int64
+
+	// Device is the path of a block device, or of a file, that exists and is
+	// overwritten with a raw disk, instead of a new file Name in Store.
+	Device string
+
+	// What follows is for Convert.
+
+	// SHA256 computes the digest of the disk's contents, in disk order on one
+	// core.
+	SHA256 bool
+	// UsedOnly leaves out the free clusters of NTFS volumes: they become
+	// zeros. Volumes that do not allow it are copied whole, with a warning.
+	UsedOnly bool
+	// Resume keeps what is done of a raw disk when the conversion ends early,
+	// beside the output, and goes on from it if the conversion is the same.
+	// The Store must be a Reopener.
+	Resume bool
+	// CheckpointEvery is how many bytes Resume may have to copy again; 0 for
+	// DefaultCheckpointEvery.
+	CheckpointEvery int64
 }
 
 // Made describes a new image.
@@ -34,9 +62,19 @@ type Made struct {
 	FileSizeBytes    int64  `json:"fileSizeBytes"`
 	// ID is "" for a raw disk.
 	ID string `json:"id,omitempty"`
-	// CopiedBytes are those that are not zeros, ReadBytes what was read for it.
+	// CopiedBytes were written (to a differencing image: compared with the
+	// parent), ReadBytes was read for it.
 	CopiedBytes int64 `json:"copiedBytes"`
 	ReadBytes   int64 `json:"readBytes"`
+	// SkippedBytes are stored in the source and were left out as free
+	// clusters; ResumedBytes of the disk were done by earlier tries.
+	SkippedBytes int64 `json:"skippedBytes"`
+	ResumedBytes int64 `json:"resumedBytes,omitempty"`
+	// CRC32C (Castagnoli) and SHA256 are those of the contents of the disk, in
+	// hexadecimal, with what was left out as zeros. Create gives none.
+	CRC32C   string   `json:"crc32c,omitempty"`
+	SHA256   string   `json:"sha256,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // cleanupTime is how long an interrupted operation may take to remove what it
@@ -49,9 +87,47 @@ func (o *Output) partial() string { return o.Name + "." + o.Identity.ID.String()
 // replaced is the name of the file that is replaced, while it is.
 func (o *Output) replaced() string { return o.Name + "." + o.Identity.ID.String()[:8] + ".replaced" }
 
+// validate checks what the output is to be, for a disk of that shape, and
+// completes it.
+func (o *Output) validate(size int64, sector int) error {
+	if o.Device != "" && o.Format.Container != chain.Raw {
+		return job.Errorf(job.BadRequest, "Leave the format out", "an existing device or file gets a raw disk, not a %s", o.Format.Container)
+	}
+	validate := o.Format.validate
+	if o.Parent != nil {
+		validate = o.validateChild
+	}
+	if err := validate(size, sector); err != nil {
+		return err
+	}
+	if !o.Resume {
+		return nil
+	}
+	if o.Device != "" {
+		return job.Errorf(job.BadRequest, "Copy to it from the start", "a copy to an existing device or file cannot be resumed: there is no place for its state")
+	}
+	if o.Format.Container != chain.Raw {
+		return job.Errorf(job.BadRequest, "Convert to raw, or from the start",
+			"a conversion to %s cannot be resumed: where its blocks lie is in memory until it is complete", o.Format.Container)
+	}
+	if _, ok := o.Store.(Reopener); !ok {
+		return job.Errorf(job.BadRequest, "Convert to a local file, or from the start", "a conversion to this folder cannot be resumed: its files cannot be opened again for writing")
+	}
+	return nil
+}
+
 // admit refuses an output whose name is taken, or is that of one of the files
 // that it is made from.
 func (o *Output) admit(ctx context.Context, sources []chain.Layer) error {
+	if o.Device != "" {
+		return nil // which looks when it opens it
+	}
+	if o.Parent != nil {
+		sources = append(sources, o.Parent.Layers()...)
+		if err := o.admitParent(ctx); err != nil {
+			return err
+		}
+	}
 	there, err := o.Store.Stat(ctx, o.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -62,12 +138,18 @@ func (o *Output) admit(ctx context.Context, sources []chain.Layer) error {
 	if !o.Replace {
 		return o.exists()
 	}
+	return notASource(o.Name, there.Size, there.ModTime, sources)
+}
+
+// notASource refuses to overwrite a file that may be one of those that the
+// output is made from. The two may be the same file by different paths: what
+// it looks like tells. A copy that also has its time is refused too, which is
+// no loss.
+func notASource(name string, size int64, modified time.Time, sources []chain.Layer) error {
 	for _, l := range sources {
-		// The two may be the same file by different paths: what it looks like
-		// tells. A copy that also has its time is refused too, which is no loss.
-		if l.FileSize == there.Size && l.ModTime.Equal(there.ModTime) {
+		if l.FileSize == size && l.ModTime.Equal(modified) {
 			return job.Errorf(job.OutputExists, "Choose another name for the output",
-				"%s has size and time of %s, which is part of the image itself: it cannot be replaced", o.Name, l.Name)
+				"%s has size and time of %s, which is part of the image itself: it cannot be replaced", name, l.Name)
 		}
 	}
 	return nil
@@ -77,24 +159,55 @@ func (o *Output) exists() error {
 	return job.Errorf(job.OutputExists, "Choose another name, or allow it to be replaced", "there is a file %s already: %w", o.Name, fs.ErrExist)
 }
 
+// filler writes the contents of the disk to w. opt says how w takes a copy.
+type filler func(w writer, opt copier.Options) error
+
+// written is what write has written.
+type written struct {
+	fileSize int64
+	warnings []string
+}
+
 // write has fill write the disk, and gives the image its name. Whatever goes
-// wrong, nothing of it stays.
-func (o *Output) write(ctx context.Context, size int64, sector int, fill func(writer) error) (fileSize int64, err error) {
+// wrong, nothing of it stays, but for what Resume and Device say.
+func (o *Output) write(ctx context.Context, src source, fill filler, progress func(done, total int64)) (written, error) {
+	switch {
+	case o.Device != "":
+		return o.writeDevice(src, fill)
+	case o.Resume:
+		n, err := o.writeResumable(ctx, src, fill)
+		return written{fileSize: n}, err
+	}
+	n, err := o.writeNew(ctx, src, fill, progress)
+	return written{fileSize: n}, err
+}
+
+// source is the disk that is written. layers are nil, and disk too, if it is
+// empty.
+type source struct {
+	disk   *chain.Chain
+	size   int64
+	sector int
+}
+
+func (s source) layers() []chain.Layer {
+	if s.disk == nil {
+		return nil
+	}
+	return s.disk.Layers()
+}
+
+func (o *Output) writeNew(ctx context.Context, src source, fill filler, progress func(done, total int64)) (fileSize int64, err error) {
 	f, err := o.Store.CreateExcl(ctx, o.partial())
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
-		if err == nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		if left := o.Store.Remove(ctx, o.partial()); left != nil && !errors.Is(left, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; and the incomplete %s could not be removed: %w", err, o.partial(), left)
+		if err != nil {
+			err = o.remove(ctx, err, o.partial())
 		}
 	}()
-	fileSize, err = o.fill(f, size, sector, fill)
+	fileSize, err = o.fill(ctx, f, src, fill, progress)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return 0, err
 	}
@@ -102,15 +215,35 @@ func (o *Output) write(ctx context.Context, size int64, sector int, fill func(wr
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	return fileSize, o.publish(context.WithoutCancel(ctx))
+	return fileSize, o.publish(context.WithoutCancel(ctx), o.partial())
 }
 
-func (o *Output) fill(f file, size int64, sector int, fill func(writer) error) (int64, error) {
-	w, err := newWriter(f, o.Format, size, sector, o.Identity)
+// remove removes what is left because of err, also if ctx has ended, and gives
+// err with what cannot be removed.
+func (o *Output) remove(ctx context.Context, err error, names ...string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	for _, name := range names {
+		if left := o.Store.Remove(ctx, name); left != nil && !errors.Is(left, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; and the incomplete %s could not be removed: %w", err, name, left)
+		}
+	}
+	return err
+}
+
+func (o *Output) fill(ctx context.Context, f file, src source, fill filler, progress func(done, total int64)) (int64, error) {
+	if o.Parent != nil {
+		w := newChildWriter(ctx, f, o, progress)
+		if err := fill(w, copier.Options{}); err != nil {
+			return 0, err
+		}
+		return w.Finish()
+	}
+	w, err := newWriter(f, o.Format, src.size, src.sector, o.Identity)
 	if err != nil {
 		return 0, err
 	}
-	if err := fill(w); err != nil {
+	if err := fill(w, copier.Options{TargetIsZero: true}); err != nil {
 		return 0, err
 	}
 	return w.Finish()
@@ -118,7 +251,7 @@ func (o *Output) fill(f file, size int64, sector int, fill func(writer) error) (
 
 // publish gives the complete image its name. A store does not replace: the file
 // that is in the way gets another name first, and it back if that fails.
-func (o *Output) publish(ctx context.Context) error {
+func (o *Output) publish(ctx context.Context, partial string) error {
 	aside := false
 	if o.Replace {
 		err := o.Store.Rename(ctx, o.Name, o.replaced())
@@ -127,7 +260,7 @@ func (o *Output) publish(ctx context.Context) error {
 		}
 		aside = err == nil
 	}
-	if err := o.Store.Rename(ctx, o.partial(), o.Name); err != nil {
+	if err := o.Store.Rename(ctx, partial, o.Name); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = o.exists()
 		}
@@ -147,10 +280,13 @@ func (o *Output) publish(ctx context.Context) error {
 }
 
 // made describes the image after write.
-func (o *Output) made(size, fileSize int64) Made {
+func (o *Output) made(size int64, done written) Made {
 	m := Made{
 		Name: o.Name, Container: string(o.Format.Container), Type: o.Format.Type,
-		VirtualSizeBytes: size, FileSizeBytes: fileSize,
+		VirtualSizeBytes: size, FileSizeBytes: done.fileSize, Warnings: done.warnings,
+	}
+	if o.Device != "" {
+		m.Name = o.Device
 	}
 	if o.Format.Container != chain.Raw {
 		m.ID = o.Identity.ID.String()
