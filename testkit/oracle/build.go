@@ -28,7 +28,7 @@ type Paths struct {
 
 // The programs and the objects that they are linked from.
 var programs = map[string][]string{
-	"bootmgr": {"bootmgr", "bcd", "regf", "gpt", "ntfs", "volume", "report"},
+	"bootmgr": {"bootmgr", "recovery", "resolve", "bcd", "regf", "gpt", "ntfs", "volume", "report"},
 	"winload": {"winload", "report"},
 }
 

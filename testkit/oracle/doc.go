@@ -3,11 +3,12 @@
 // booted by real firmware without a licensed Windows on it.
 //
 // The boot manager goes the way of the real one, from the firmware over the
-// BCD store and the GPT to winload.efi and the drive letter of C:, and prints
-// a line for each step to the serial port (efi/report.h has the format) before
-// it powers the machine off. It guarantees that whatever it finds on the disk
-// ends in a verdict: malformed data fails a check, and is never read past its
-// end. It does not prove that Windows boots: it knows what is publicly known
-// of the formats, follows only plain partition devices and plain NTFS files,
-// and replays no transaction logs.
+// BCD store and the GPT to winload.efi and the drive letters, and looks whether
+// Windows RE would be found too. It prints a line for each step to the serial
+// port (efi/report.h has the format) before it powers the machine off. It
+// guarantees that whatever it finds on the disk ends in a verdict: malformed
+// data fails a check, and is never read past its end. It does not prove that
+// Windows boots: it knows what is publicly known of the formats, follows only
+// partitions, devices to be located and RAM disks, and only plain NTFS files,
+// and replays no transaction logs: a hive that needs them fails.
 package oracle

@@ -48,11 +48,16 @@ func TestReaders(t *testing.T) {
 		got := tool(t, program, "regf", "testdata/win10-uefi.BCD", fmt.Sprint(rounds))
 		want := `open ok
 default {733b62e5-f608-11eb-825c-c112f60133ab} type 0x10200003
-11000001 GPT partition
+11000001 GPT partition 6, element 0
 12000002 \Windows\system32\winload.efi
 23000003 {733b62e4-f608-11eb-825c-c112f60133ab}
-21000001 GPT partition
+21000001 GPT partition 6, element 0
 22000002 \Windows
+recovery {733b62e6-f608-11eb-825c-c112f60133ab} type 0x10200003
+11000001 RAM disk of \Recovery\WindowsRE\Winre.wim, type 6, options {733b62e7-f608-11eb-825c-c112f60133ab}
+12000002 \windows\system32\winload.efi
+21000001 RAM disk of \Recovery\WindowsRE\Winre.wim, type 6, options {733b62e7-f608-11eb-825c-c112f60133ab}
+22000002 \windows
 `
 		if got != want {
 			t.Errorf("got:\n%swant:\n%s", got, want)
@@ -117,7 +122,7 @@ func ntfsVolume(t *testing.T) (path string, content []byte) {
 	if err := os.Truncate(path, 16<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := ntfs3g.Format(t.Context(), path, "test", 0); err != nil {
+	if err := ntfs3g.Format(t.Context(), path, "test", 0, 512); err != nil {
 		t.Fatal(err)
 	}
 	volume, err := ntfs3g.Mount(t.Context(), path)

@@ -25,6 +25,9 @@ const (
 	objResume          = "{c77a260e-6d5b-11eb-9ff2-e9f459e1e131}"
 	objRecoveryLoader  = "{c77a2611-6d5b-11eb-9ff2-e9f459e1e131}"
 	objRecoveryOptions = "{c77a2612-6d5b-11eb-9ff2-e9f459e1e131}"
+	objSecondLoader    = "{5e1f7a20-90ab-11e9-8c3d-b42e99112233}" // these: of the others in the menu
+	objForeignLoader   = "{5e1f7a24-90ab-11e9-8c3d-b42e99112233}"
+	objBootSector      = "{5e1f7a28-90ab-11e9-8c3d-b42e99112233}"
 )
 
 // Object types.
@@ -34,6 +37,7 @@ const (
 	typeResume          = 0x10200004
 	typeMemDiag         = 0x10200005
 	typeNTLdr           = 0x10300006
+	typeBootSector      = 0x10400008
 	typeInheritAny      = 0x20100000
 	typeInheritOSLoader = 0x20200003
 	typeInheritResume   = 0x20200004
@@ -72,83 +76,184 @@ func (e element) hiveValue() hive.Value {
 	panic(fmt.Sprintf("winimage: element %08x of type %T", e.id, e.value)) // our own constants only
 }
 
+// The elements that say where a program and its Windows are.
+const (
+	elementDevice     = 0x11000001
+	elementPath       = 0x12000002
+	elementOSDevice   = 0x21000001
+	elementSystemRoot = 0x22000002
+)
+
+// store is a boot configuration store in the making.
+type store struct {
+	spec Spec
+	d    disk
+	root *hive.Key
+}
+
+// object adds an object with its elements.
+func (s store) object(guid string, kind uint32, elements ...element) {
+	key := s.root.Create("Objects", guid)
+	key.Create("Description").Set(hive.DWORD("Type", kind))
+	for _, e := range elements {
+		key.Create("Elements", fmt.Sprintf("%08x", e.id)).Set(e.hiveValue())
+	}
+	key.Create("Elements")
+}
+
+// on describes a partition the way that the Spec wants it.
+func (s store) on(p Partition) []byte {
+	if s.spec.Devices != PartitionDevices && p == s.d.system {
+		return bootDescriptor()
+	}
+	return partitionDescriptor(s.spec.Signature, p.StartBytes)
+}
+
+// windows is the device of Windows, or of the program that starts it: of what
+// the element names.
+func (s store) windows(element uint32) []byte {
+	if s.spec.Devices == LocateDevices {
+		return device(locateDescriptor(element))
+	}
+	return device(s.on(s.d.windows))
+}
+
 // bootStore is the store of a Windows 10 that was installed on a BIOS machine.
 func bootStore(spec Spec, d disk) ([]byte, error) {
-	root := &hive.Key{Name: "NewStoreRoot"}
-	root.Create("Description").
+	s := store{spec: spec, d: d, root: &hive.Key{Name: "NewStoreRoot"}}
+	s.root.Create("Description").
 		Set(hive.SZ("KeyName", "BCD00000000")).
 		Set(hive.DWORD("System", 1)).
 		Set(hive.DWORD("TreatAsSystem", 1)).
 		Set(hive.Bytes("GuidCache", make([]byte, 16)))
-	object := func(guid string, kind uint32, elements ...element) {
-		key := root.Create("Objects", guid)
-		key.Create("Description").Set(hive.DWORD("Type", kind))
-		for _, e := range elements {
-			key.Create("Elements", fmt.Sprintf("%08x", e.id)).Set(e.hiveValue())
-		}
-		key.Create("Elements")
+	s.bootManager(append([]string{objOSLoader}, s.otherSystems()...))
+	s.ofWindows()
+	s.ofRecovery()
+	s.settings()
+	data, err := hive.Build(s.root, hive.BuildOptions{
+		Minor: 3, FileName: `\Device\HarddiskVolume1\Boot\BCD`, Modified: stamp, FreeBytes: 2048,
+	})
+	if err == nil && spec.CorruptBCD {
+		breakFirstBin(data)
 	}
-	system := partitionDevice(spec.Signature, d.system.StartBytes)
-	windows := partitionDevice(spec.Signature, d.windows.StartBytes)
-	winRE := ramdiskDevice(objRecoveryOptions, spec.Signature, d.recovery.StartBytes, recoveryFolder+`\Winre.wim`)
+	return data, err
+}
 
-	menu := []string{objOSLoader}
-	if spec.LegacyLoader {
-		menu = append(menu, objNTLdr)
-		object(objNTLdr, typeNTLdr,
-			element{0x11000001, system}, element{0x12000002, `\ntldr`},
-			element{0x12000004, "Earlier Version of Windows"})
+func (s store) bootManager(menu []string) {
+	system := device(s.on(s.d.system))
+	elements := []element{
+		{elementDevice, system},
+		{0x12000004, "Windows Boot Manager"}, {0x12000005, "en-US"},
+		{0x14000006, []string{objGlobalSettings}},
+		{0x23000006, objResume},
+		{0x24000001, menu}, {0x24000010, []string{objMemDiag}},
+		{0x25000004, 30},
 	}
-	object(objBootMgr, typeBootMgr,
-		element{0x11000001, system},
-		element{0x12000004, "Windows Boot Manager"}, element{0x12000005, "en-US"},
-		element{0x14000006, []string{objGlobalSettings}},
-		element{0x23000003, objOSLoader}, element{0x23000006, objResume},
-		element{0x24000001, menu}, element{0x24000010, []string{objMemDiag}},
-		element{0x25000004, 30})
-	object(objOSLoader, typeOSLoader,
-		element{0x11000001, windows}, element{0x12000002, `\WINDOWS\system32\winload.exe`},
-		element{0x12000004, "Windows 10"}, element{0x12000005, "en-US"},
-		element{0x14000006, []string{objLoaderSettings}}, element{0x14000008, []string{objRecoveryLoader}},
-		element{0x15000065, 3}, element{0x16000009, true}, element{0x17000077, 0x15000075},
-		element{0x21000001, windows}, element{0x22000002, `\WINDOWS`},
-		element{0x23000003, objResume},
-		element{0x25000020, 0}, element{0x250000c2, 1}, element{0x26000010, false})
-	object(objResume, typeResume,
-		element{0x11000001, windows}, element{0x12000002, `\WINDOWS\system32\winresume.exe`},
+	switch {
+	case s.spec.NoDefault:
+	case s.spec.DefaultOnForeignDisk:
+		elements = append(elements, element{0x23000003, objForeignLoader})
+	default:
+		elements = append(elements, element{0x23000003, objOSLoader})
+	}
+	s.object(objBootMgr, typeBootMgr, elements...)
+	s.object(objMemDiag, typeMemDiag,
+		element{elementDevice, system}, element{elementPath, `\boot\memtest.exe`},
+		element{0x12000004, "Windows Memory Diagnostic"}, element{0x12000005, "en-US"},
+		element{0x14000006, []string{objGlobalSettings}}, element{0x1600000b, true})
+}
+
+// ofWindows are the loader of this Windows, and what wakes it.
+func (s store) ofWindows() {
+	loader := []element{
+		{elementDevice, s.windows(elementPath)}, {elementPath, `\WINDOWS\system32\winload.exe`},
+		{0x12000004, "Windows 10"}, {0x12000005, "en-US"},
+		{0x14000006, []string{objLoaderSettings}}, {0x14000008, []string{objRecoveryLoader}},
+		{0x15000065, 3}, {0x16000009, true}, {0x17000077, 0x15000075},
+		{elementOSDevice, s.windows(elementSystemRoot)}, {elementSystemRoot, `\WINDOWS`},
+		{0x23000003, objResume},
+		{0x25000020, 0}, {0x250000c2, 1}, {0x26000010, false},
+	}
+	if s.spec.CustomElements {
+		loader = append(loader,
+			element{0x12000030, "/NOVGA"}, // options of the kernel
+			element{0x16000049, true},     // test signing
+			element{0x250000e0, 1},        // boot status policy
+			element{0x250000f0, 1},        // hypervisor launch type
+			element{0x42000124, "of no program that we know"},
+			element{0x45000123, 0x1122334455667788})
+	}
+	s.object(objOSLoader, typeOSLoader, loader...)
+	s.object(objResume, typeResume,
+		element{elementDevice, s.windows(elementPath)}, element{elementPath, `\WINDOWS\system32\winresume.exe`},
 		element{0x12000004, "Windows Resume Application"}, element{0x12000005, "en-US"},
 		element{0x14000006, []string{objResumeSettings}}, element{0x14000008, []string{objRecoveryLoader}},
 		element{0x16000009, true}, element{0x17000077, 0x15000075},
-		element{0x21000001, windows}, element{0x22000002, `\hiberfil.sys`},
+		element{elementOSDevice, s.windows(elementSystemRoot)}, element{elementSystemRoot, `\hiberfil.sys`},
 		element{0x25000008, 1}, element{0x26000006, false})
-	object(objMemDiag, typeMemDiag,
-		element{0x11000001, system}, element{0x12000002, `\boot\memtest.exe`},
-		element{0x12000004, "Windows Memory Diagnostic"}, element{0x12000005, "en-US"},
-		element{0x14000006, []string{objGlobalSettings}}, element{0x1600000b, true})
-	object(objRecoveryLoader, typeOSLoader,
-		element{0x11000001, winRE}, element{0x12000002, `\windows\system32\winload.exe`},
+}
+
+func (s store) ofRecovery() {
+	winRE := ramdiskDevice(objRecoveryOptions, s.on(s.d.recovery), recoveryFolder+`\Winre.wim`)
+	s.object(objRecoveryLoader, typeOSLoader,
+		element{elementDevice, winRE}, element{elementPath, `\windows\system32\winload.exe`},
 		element{0x12000004, "Windows Recovery Environment"}, element{0x12000005, "en-us"},
 		element{0x14000006, []string{objLoaderSettings}},
 		element{0x15000065, 3}, element{0x15000066, 3},
-		element{0x21000001, winRE}, element{0x22000002, `\windows`},
+		element{elementOSDevice, winRE}, element{elementSystemRoot, `\windows`},
 		element{0x25000020, 0}, element{0x250000c2, 1},
 		element{0x26000022, true}, element{0x46000010, true})
-	object(objRecoveryOptions, typeDeviceOptions,
+	s.object(objRecoveryOptions, typeDeviceOptions,
 		element{0x12000004, "Windows Recovery"},
-		element{0x31000003, partitionDevice(spec.Signature, d.recovery.StartBytes)},
+		element{0x31000003, device(s.on(s.d.recovery))},
 		element{0x32000004, recoveryFolder + `\boot.sdi`})
-	object(objRamdiskOptions, typeDeviceOptions,
+	s.object(objRamdiskOptions, typeDeviceOptions,
 		element{0x12000004, "Ramdisk Options"},
-		element{0x31000003, system}, element{0x32000004, `\boot\boot.sdi`})
-	object(objGlobalSettings, typeInheritAny, element{0x14000006, []string{objDebugger, objEMS, objBadMemory}})
-	object(objDebugger, typeInheritAny, element{0x15000011, 4})
-	object(objEMS, typeInheritAny, element{0x16000020, true})
-	object(objBadMemory, typeInheritAny)
-	object(objHypervisor, typeInheritOSLoader,
+		element{0x31000003, device(s.on(s.d.system))}, element{0x32000004, `\boot\boot.sdi`})
+}
+
+// otherSystems adds what else can be started, and gives its place in the menu.
+func (s store) otherSystems() (menu []string) {
+	system := device(s.on(s.d.system))
+	add := func(guid string, kind uint32, elements ...element) {
+		menu = append(menu, guid)
+		s.object(guid, kind, elements...)
+	}
+	loader := func(guid, name string, at []byte) {
+		add(guid, typeOSLoader,
+			element{elementDevice, at}, element{elementPath, `\Windows\system32\winload.exe`},
+			element{0x12000004, name}, element{0x12000005, "en-US"},
+			element{0x14000006, []string{objLoaderSettings}},
+			element{elementOSDevice, at}, element{elementSystemRoot, `\Windows`},
+			element{0x25000020, 1})
+	}
+	if s.spec.SecondLoader {
+		loader(objSecondLoader, "Windows 10 (maintenance)", device(partitionDescriptor(s.spec.Signature, s.d.data[0].StartBytes)))
+	}
+	if s.spec.ForeignLoader {
+		loader(objForeignLoader, "Windows 8.1", device(partitionDescriptor(foreignSignature, foreignStart)))
+	}
+	if s.spec.LegacyLoader {
+		add(objNTLdr, typeNTLdr,
+			element{elementDevice, system}, element{elementPath, `\ntldr`},
+			element{0x12000004, "Earlier Version of Windows"})
+	}
+	if s.spec.BootSectorEntry {
+		add(objBootSector, typeBootSector,
+			element{elementDevice, system}, element{elementPath, `\bootsect.lnx`},
+			element{0x12000004, "Another system"})
+	}
+	return menu
+}
+
+// settings are the objects that others inherit from.
+func (s store) settings() {
+	s.object(objGlobalSettings, typeInheritAny, element{0x14000006, []string{objDebugger, objEMS, objBadMemory}})
+	s.object(objDebugger, typeInheritAny, element{0x15000011, 4})
+	s.object(objEMS, typeInheritAny, element{0x16000020, true})
+	s.object(objBadMemory, typeInheritAny)
+	s.object(objHypervisor, typeInheritOSLoader,
 		element{0x250000f3, 0}, element{0x250000f4, 1}, element{0x250000f5, 115200})
-	object(objLoaderSettings, typeInheritOSLoader, element{0x14000006, []string{objGlobalSettings, objHypervisor}})
-	object(objResumeSettings, typeInheritResume, element{0x14000006, []string{objGlobalSettings}})
-	return hive.Build(root, hive.BuildOptions{
-		Minor: 3, FileName: `\Device\HarddiskVolume1\Boot\BCD`, Modified: stamp, FreeBytes: 2048,
-	})
+	s.object(objLoaderSettings, typeInheritOSLoader, element{0x14000006, []string{objGlobalSettings, objHypervisor}})
+	s.object(objResumeSettings, typeInheritResume, element{0x14000006, []string{objGlobalSettings}})
 }

@@ -18,13 +18,13 @@ import (
 
 // version is of everything that the plan of a disk does not tell: raise it when
 // the same files are put on the disk in another way.
-const version = "1"
+const version = "2"
 
 // plan is a disk before it is made.
 type plan struct {
 	spec       Spec
 	partitions []Partition
-	trees      map[Role]*tree
+	trees      map[int]*tree // by the partition's number
 }
 
 // newPlan decides on everything that will be on the disk. The oracle is built,
@@ -55,7 +55,7 @@ func (p *plan) key() (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%v\n", version, spec, p.partitions)
 	for _, partition := range p.partitions {
-		p.trees[partition.Role].describe(h)
+		p.trees[partition.Number].describe(h)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:24], nil
 }
@@ -96,11 +96,11 @@ func (p *plan) build(ctx context.Context, path string) error {
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, partition := range p.partitions {
-		if partition.Role == Extended {
+		if partition.Content == "" {
 			continue
 		}
 		group.Go(func() error {
-			return buildVolume(groupCtx, volume(partition), partition, *p.trees[partition.Role], p.spec)
+			return buildVolume(groupCtx, volume(partition), partition, *p.trees[partition.Number], p.spec)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -115,14 +115,13 @@ func (p *plan) build(ctx context.Context, path string) error {
 	if err := out.Truncate(p.spec.SizeBytes); err != nil {
 		return fmt.Errorf("winimage: %w", err)
 	}
-	if _, err := out.WriteAt(mbr(p.spec.Signature, p.partitions), 0); err != nil {
-		return fmt.Errorf("winimage: %w", err)
+	for at, sector := range table(p.spec, p.partitions) {
+		if _, err := out.WriteAt(sector, at); err != nil {
+			return fmt.Errorf("winimage: %w", err)
+		}
 	}
 	for _, partition := range p.partitions {
-		if partition.Role == Extended {
-			if _, err := out.WriteAt(ebr(partition), partition.StartBytes); err != nil {
-				return fmt.Errorf("winimage: %w", err)
-			}
+		if partition.Content == "" {
 			continue
 		}
 		in, err := os.Open(volume(partition))
@@ -145,9 +144,16 @@ func (p *plan) build(ctx context.Context, path string) error {
 
 // run runs a tool; the error carries what it said.
 func run(ctx context.Context, tool string, args ...string) error {
+	_, err := output(ctx, tool, args...)
+	return err
+}
+
+// output runs a tool, and gives what it said.
+func output(ctx context.Context, tool string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, tool, args...)
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("winimage: %v: %w\n%s", cmd.Args, err, output)
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("winimage: %v: %w\n%s", cmd.Args, err, output)
 	}
-	return nil
+	return string(output), nil
 }

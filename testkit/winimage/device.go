@@ -13,11 +13,14 @@ import (
 
 const (
 	deviceLocal     = 0 // a file on another device; here a RAM disk
+	deviceBoot      = 5 // the partition booted from
 	devicePartition = 6
+	deviceLocate    = 8 // the partition with the file that another element names
 
 	styleMBR = 1
 
 	partitionDescriptorSize = 0x48
+	locateDescriptorSize    = 0x1e
 	ramdiskHeaderSize       = 0x28
 )
 
@@ -33,19 +36,37 @@ func partitionDescriptor(signature uint32, startBytes int64) []byte {
 	return b
 }
 
-// partitionDevice is a device element for a partition.
-func partitionDevice(signature uint32, startBytes int64) []byte {
-	return append(make([]byte, 16), partitionDescriptor(signature, startBytes)...)
+// bootDescriptor names the partition booted from.
+func bootDescriptor() []byte {
+	b := make([]byte, partitionDescriptorSize)
+	binary.LittleEndian.PutUint32(b, deviceBoot)
+	binary.LittleEndian.PutUint32(b[0x08:], partitionDescriptorSize)
+	return b
 }
 
-// ramdiskDevice is a device element for a RAM disk that is made of a file on a
-// partition, with an object of further options.
-func ramdiskDevice(options string, signature uint32, startBytes int64, path string) []byte {
+// locateDescriptor names the partition that has the file, or the folder, which
+// another element of the same object names.
+func locateDescriptor(element uint32) []byte {
+	b := make([]byte, locateDescriptorSize)
+	binary.LittleEndian.PutUint32(b, deviceLocate)
+	binary.LittleEndian.PutUint32(b[0x08:], locateDescriptorSize)
+	binary.LittleEndian.PutUint32(b[0x14:], element)
+	return b
+}
+
+// device is a device element without further options.
+func device(descriptor []byte) []byte {
+	return append(make([]byte, 16), descriptor...)
+}
+
+// ramdiskDevice is a device element for a RAM disk that is made of a file on
+// the device that inner describes, with an object of further options.
+func ramdiskDevice(options string, inner []byte, path string) []byte {
 	le := binary.LittleEndian
 	source := le.AppendUint32(nil, 1) // version
 	source = le.AppendUint32(source, 0)
 	source = le.AppendUint32(source, 5) // file
-	source = append(source, partitionDescriptor(signature, startBytes)...)
+	source = append(source, inner...)
 	source = append(source, utf16String(path)...)
 	le.PutUint32(source[4:], uint32(len(source)))
 

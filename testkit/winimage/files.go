@@ -1,7 +1,6 @@
 package winimage
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"strings"
@@ -36,6 +35,7 @@ func (b BootFiles) sizes() sizes {
 // disk is the partitions by what is on them; several may be the same one.
 type disk struct {
 	system, windows, recovery Partition
+	data                      []Partition
 }
 
 func rolesOf(spec Spec, partitions []Partition) disk {
@@ -50,6 +50,13 @@ func rolesOf(spec Spec, partitions []Partition) disk {
 			d.recovery = p
 		}
 	}
+	for _, data := range spec.Data { // in the order of the Spec
+		for _, p := range partitions {
+			if p.Letter == data.Letter {
+				d.data = append(d.data, p)
+			}
+		}
+	}
 	if spec.SystemReservedMiB == 0 {
 		d.system = d.windows
 	}
@@ -61,20 +68,30 @@ func rolesOf(spec Spec, partitions []Partition) disk {
 	return d
 }
 
-// trees gives what each partition contains.
-func trees(spec Spec, partitions []Partition, programs oracle.Paths) (map[Role]*tree, error) {
-	result := map[Role]*tree{}
+// trees gives what each partition contains, by its number.
+func trees(spec Spec, partitions []Partition, programs oracle.Paths) (map[int]*tree, error) {
+	result := map[int]*tree{}
 	for _, p := range partitions {
-		result[p.Role] = &tree{}
+		result[p.Number] = &tree{}
 	}
 	d := rolesOf(spec, partitions)
-	if err := systemFiles(result[d.system.Role], spec, d); err != nil {
+	if err := systemFiles(result[d.system.Number], spec, d); err != nil {
 		return nil, err
 	}
-	if err := windowsFiles(result[Windows], spec, d, programs); err != nil {
+	if err := windowsFiles(result[d.windows.Number], spec, d, programs); err != nil {
 		return nil, err
 	}
-	recoveryFiles(result[d.recovery.Role], spec)
+	recoveryFiles(result[d.recovery.Number], spec)
+	for i, data := range spec.Data {
+		t := result[d.data[i].Number]
+		// The boot oracle looks for this file on every volume, and for the
+		// letter in the registry.
+		t.add("drive-letter.txt", []byte(data.Letter+":"), 0)
+		t.add("Projects/data.bin", nil, 256<<10)
+		if data.Windows || spec.SecondLoader && i == 0 {
+			secondWindowsFiles(t, spec, data.Windows)
+		}
+	}
 	return result, nil
 }
 
@@ -96,12 +113,24 @@ func systemFiles(t *tree, spec Spec, d disk) error {
 	}
 	t.add("Boot/BCD", store, 0)
 	t.add("Boot/BCD.LOG", nil, 0)
+	if spec.LegacyLoader {
+		t.add("ntldr", nil, 250<<10)
+	}
+	if spec.BootSectorEntry {
+		t.add("bootsect.lnx", nil, 512)
+	}
 	return nil
 }
 
 // windowsFiles are the files of C: that the conversion has to do with, and a
 // few that it has not.
 func windowsFiles(t *tree, spec Spec, d disk, programs oracle.Paths) error {
+	t.add("Program Files/desktop.ini", []byte("[.ShellClassInfo]\r\n"), 0)
+	t.add("Users/Public/Documents/data.bin", nil, int64(spec.UserDataMiB)*mib)
+	t.last().late = spec.Fragmented
+	if spec.NoWindows {
+		return nil
+	}
 	size := spec.BootFiles.sizes()
 	bootMgr, err := os.ReadFile(programs.BootMgr)
 	if err != nil {
@@ -116,26 +145,12 @@ func windowsFiles(t *tree, spec Spec, d disk, programs oracle.Paths) error {
 		machine = machineI386
 	}
 	if !spec.NoEFIFiles {
-		// What is behind a program in its file, the firmware does not load.
-		t.add("Windows/Boot/EFI/bootmgfw.efi", bootMgr, size.program)
-		(*t)[len(*t)-1].wof = spec.WOFBootFile
-		t.add("Windows/Boot/EFI/bootmgr.efi", bootMgr, size.program)
-		t.add("Windows/Boot/EFI/memtest.efi", winLoad, size.program)
-		t.add("Windows/Boot/EFI/boot.stl", nil, 9<<10)
-		t.add("Windows/Boot/EFI/winsipolicy.p7b", nil, 10<<10)
-		for _, locale := range locales {
-			for _, program := range []string{"bootmgfw", "bootmgr", "memtest"} {
-				t.add("Windows/Boot/EFI/"+locale+"/"+program+".efi.mui", nil, size.mui)
-			}
+		efiFiles(t, spec, "", bootMgr, winLoad)
+		if spec.EFIEX {
+			efiFiles(t, spec, "_EX", bootMgr, winLoad)
 		}
 		t.add("Windows/System32/winload.efi", winLoad, size.program)
 		t.add("Windows/System32/winresume.efi", winLoad, size.program)
-	}
-	for _, font := range largeFonts {
-		t.add("Windows/Boot/Fonts/"+font+".ttf", nil, size.largeFont)
-	}
-	for _, font := range smallFonts {
-		t.add("Windows/Boot/Fonts/"+font+".ttf", nil, size.smallFont)
 	}
 	t.add("Windows/Boot/Resources/bootres.dll", portableExecutable(machine), 90<<10)
 	t.add("Windows/Boot/Resources/en-US/bootres.dll.mui", nil, 12<<10)
@@ -144,84 +159,62 @@ func windowsFiles(t *tree, spec Spec, d disk, programs oracle.Paths) error {
 	for _, program := range []string{"winload.exe", "winresume.exe", "ntoskrnl.exe", "hal.dll"} {
 		t.add("Windows/System32/"+program, portableExecutable(machine), size.program)
 	}
-
-	system, err := systemHive(spec, d)
-	if err != nil {
-		return fmt.Errorf("winimage: SYSTEM: %w", err)
+	if err := hiveFiles(t, spec, d); err != nil {
+		return err
 	}
-	software, err := softwareHive(spec)
-	if err != nil {
-		return fmt.Errorf("winimage: SOFTWARE: %w", err)
-	}
-	t.add("Windows/System32/config/SYSTEM", system, 0)
-	t.add("Windows/System32/config/SOFTWARE", software, 0)
 	t.add("Windows/System32/Recovery/ReAgent.xml", reAgent(spec, d), 0)
-	t.add("Program Files/desktop.ini", []byte("[.ShellClassInfo]\r\n"), 0)
-	t.add("Users/Public/Documents/data.bin", nil, int64(spec.UserDataMiB)*mib)
 	if spec.Hibernated {
 		t.add("hiberfil.sys", []byte("HIBR"), 256<<10)
 	}
 	return nil
 }
 
-// recoveryFiles are Windows RE.
-func recoveryFiles(t *tree, spec Spec) {
-	t.add("Recovery/WindowsRE/Winre.wim", []byte("MSWIM\x00\x00\x00"), spec.BootFiles.sizes().winRE)
-	t.add("Recovery/WindowsRE/boot.sdi", append([]byte("$SDI0001"), make([]byte, 3170304-8)...), 0)
-}
+// noiseBehind is the least noise in a program, so that no two are the same.
+const noiseBehind = 4 << 10
 
-// reAgent is Windows' note of where Windows RE is; an MBR partition is named by
-// the disk's signature, as a decimal number, and its place on the disk.
-func reAgent(spec Spec, d disk) []byte {
-	const none = `path="" id="0" offset="0" guid="{00000000-0000-0000-0000-000000000000}"`
-	return []byte(strings.ReplaceAll(`<?xml version='1.0' encoding='utf-8'?>
-
-<WindowsRE version="2.0">
-  <WinreBCD id="`+objRecoveryLoader+`"/>
-  <WinreLocation path="`+recoveryFolder+fmt.Sprintf(`" id="%d" offset="%d"`, spec.Signature, d.recovery.StartBytes)+
-		` guid="{00000000-0000-0000-0000-000000000000}"/>
-  <ImageLocation `+none+`/>
-  <PBRImageLocation `+none+`/>
-  <PBRCustomImageLocation `+none+` index="0"/>
-  <InstallState state="1"/>
-  <OsInstallAvailable state="0"/>
-  <CustomImageAvailable state="0"/>
-  <IsAutoRepairOn state="1"/>
-  <WinREStaged state="0"/>
-  <OperationParam path=""/>
-  <OperationPermanent state="0"/>
-  <OsBuildVersion path="19041.1.amd64fre.vb_release.191206-1406"/>
-  <OemTool state="0"/>
-  <IsServer state="0"/>
-  <DownlevelWinreLocation `+none+`/>
-  <IsWimBoot state="0"/>
-  <NarratorScheduled/>
-  <ScheduledOperation state="4"/>
-</WindowsRE>
-`, "\n", "\r\n"))
-}
-
-const (
-	machineI386  = 0x14c
-	machineAMD64 = 0x8664
-)
-
-// portableExecutable is the beginning of a program for a machine: its headers
-// and nothing that could run.
-func portableExecutable(machine uint16) []byte {
-	const peAt = 0x80
-	le := binary.LittleEndian
-	b := make([]byte, 1024)
-	copy(b, "MZ")
-	le.PutUint32(b[0x3c:], peAt)
-	copy(b[peAt:], "PE\x00\x00")
-	le.PutUint16(b[peAt+4:], machine)
-	le.PutUint16(b[peAt+20:], 0xf0) // size of the optional header
-	le.PutUint16(b[peAt+22:], 0x22) // executable, large addresses
-	magic := uint16(0x20b)          // PE32+
-	if machine == machineI386 {
-		magic = 0x10b
+// efiFiles are the files that an EFI system partition is filled with. The
+// suffix is that of the names of those which the authority of 2023 signed; here
+// they only differ in the noise.
+func efiFiles(t *tree, spec Spec, suffix string, bootMgr, winLoad []byte) {
+	size := spec.BootFiles.sizes()
+	folder := "Windows/Boot/EFI" + suffix + "/"
+	program := func(name string, data []byte) {
+		// What is behind a program in its file, the firmware does not load.
+		t.add(folder+name+suffix+".efi", data, max(size.program, int64(len(data)+noiseBehind)))
+		t.last().wof = spec.WOFBootFiles
 	}
-	le.PutUint16(b[peAt+24:], magic)
-	return b
+	program("bootmgfw", bootMgr)
+	t.last().wofLost = spec.WOFBootFile
+	program("bootmgr", bootMgr)
+	names := []string{"bootmgfw", "bootmgr"}
+	if suffix == "" {
+		program("memtest", winLoad)
+		names = append(names, "memtest")
+		t.add(folder+"boot.stl", nil, 9<<10)
+		t.add(folder+"winsipolicy.p7b", nil, 10<<10)
+	}
+	for _, locale := range locales {
+		for _, name := range names {
+			t.add(folder+locale+"/"+name+suffix+".efi.mui", nil, size.mui)
+		}
+	}
+	for _, font := range largeFonts {
+		t.add("Windows/Boot/Fonts"+suffix+"/"+font+suffix+".ttf", nil, size.largeFont)
+	}
+	for _, font := range smallFonts {
+		t.add("Windows/Boot/Fonts"+suffix+"/"+font+suffix+".ttf", nil, size.smallFont)
+	}
+}
+
+// secondWindowsFiles are those of a Windows on a data partition; without the
+// registry it is one that could be started, but is not installed.
+func secondWindowsFiles(t *tree, spec Spec, registry bool) {
+	size := spec.BootFiles.sizes()
+	for _, program := range []string{"winload.exe", "winload.efi", "ntoskrnl.exe"} {
+		t.add("Windows/System32/"+program, portableExecutable(machineAMD64), size.program)
+	}
+	if registry {
+		t.add("Windows/System32/config/SYSTEM", nil, 256<<10)
+		t.add("Windows/System32/config/SOFTWARE", nil, 256<<10)
+	}
 }

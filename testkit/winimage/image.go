@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+
+	"github.com/google/uuid"
+
+	"imageport/engine/disk/vhdx"
 )
 
 // Image is a disk that was made.
@@ -54,9 +59,55 @@ const (
 	Fixed   Subformat = "fixed"
 )
 
-// VHDX converts the disk to a VHDX file with qemu-img, so with a writer that is
-// not ours. Blocks are 2 MiB, as PVS has them.
+// VHDX converts the disk to a VHDX file. Blocks are 2 MiB, as PVS has them.
+//
+// Where qemu-img can, it does so: a writer that is not ours. It knows no logical
+// sectors of 4096 bytes; a VHDX with them is the product's own.
 func (i Image) VHDX(ctx context.Context, path string, subformat Subformat) error {
+	if i.Spec.SectorSize != 512 {
+		return i.ownVHDX(ctx, path, subformat)
+	}
 	return run(ctx, "qemu-img", "convert", "-f", "raw", "-O", "vhdx",
 		"-o", "block_size=2M,subformat="+string(subformat), i.Path, path)
+}
+
+func (i Image) ownVHDX(ctx context.Context, path string, subformat Subformat) error {
+	opt := vhdx.Options{
+		SizeBytes: i.Spec.SizeBytes, BlockSize: 2 * mib,
+		LogicalSectorSize: i.Spec.SectorSize, PhysicalSectorSize: 4096,
+		FileWriteGUID: uuid.New(), DataWriteGUID: uuid.New(), VirtualDiskID: uuid.New(),
+		Creator: "imageport winimage",
+	}
+	switch subformat {
+	case Dynamic:
+		opt.Type = vhdx.Dynamic
+	case Fixed:
+		opt.Type = vhdx.Fixed
+	default:
+		return fmt.Errorf("winimage: subformat %q", subformat)
+	}
+	in, err := os.Open(i.Path)
+	if err != nil {
+		return fmt.Errorf("winimage: %w", err)
+	}
+	defer in.Close()
+	out, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("winimage: %w", err)
+	}
+	defer out.Close()
+	w, err := vhdx.Create(out, opt)
+	if err != nil {
+		return fmt.Errorf("winimage: %w", err)
+	}
+	if err := eachExtent(ctx, in, 0, i.Spec.SizeBytes, func(at, n int64) error {
+		_, err := io.Copy(io.NewOffsetWriter(w, at), io.NewSectionReader(in, at, n))
+		return err
+	}); err != nil {
+		return err
+	}
+	if _, err := w.Finish(); err != nil {
+		return fmt.Errorf("winimage: %w", err)
+	}
+	return out.Close()
 }

@@ -1,117 +1,156 @@
 package winimage
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // Role says what a partition is for.
 type Role string
 
 const (
-	System   Role = "System Reserved"
-	Windows  Role = "Windows"
-	Recovery Role = "Recovery"
-	Extended Role = "Extended"
+	System      Role = "System Reserved"
+	Windows     Role = "Windows"
+	Recovery    Role = "Recovery"
+	Extended    Role = "Extended"    // holds the logical ones
+	Unformatted Role = "Unformatted" // see Spec.Extended
+	Maker       Role = "OEM"
+	InFront     Role = "In front" // see Spec.NoRoomInFront
 )
+
+// DataRole is that of the data partition with a drive letter.
+func DataRole(letter string) Role { return Role("Data " + letter) }
 
 // Partition is one partition of the MBR.
 type Partition struct {
 	Role       Role
-	Number     int  // from 1, also the place in the MBR
+	Number     int  // from 1 the place in the MBR, from 5 that in the extended partition
 	Type       byte // of the MBR
 	Active     bool
+	Logical    bool
+	Content    Content // empty: zeros
+	Letter     string  // "D", of data partitions
 	StartBytes int64
 	SizeBytes  int64
 }
 
 const (
-	mib         = 1 << 20
-	sectorBytes = 512
+	mib = 1 << 20
 
-	typeNTFS     = 0x07
-	typeExtended = 0x0f
-	typeRecovery = 0x27
-	typeDynamic  = 0x42
+	typeNTFS        = 0x07
+	typeExtendedCHS = 0x05
+	typeExtended    = 0x0f
+	typeMaker       = 0x12
+	typeRecovery    = 0x27
+	typeDynamic     = 0x42
 
-	extendedMiB = 64
-	minimumMiB  = 8 // of an NTFS volume with something in it
+	unformattedMiB = 63
+	minimumMiB     = 8 // of a volume with something in it
+	maxPrimaries   = 4
+	firstLogical   = 5
+	frontSectors   = 8 // before the partition that leaves no room
 )
 
-// Layout gives the partitions of the disk, without making it.
+// Layout gives the partitions of the disk, without making it, in the order in
+// which they lie there; the extended one comes before what it holds.
 func (s Spec) Layout() ([]Partition, error) {
 	s = s.withDefaults()
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	extended := 0
-	if s.Extended {
-		extended = extendedMiB
+	var front, behind, logical []Partition
+	for _, o := range s.OEM {
+		front = append(front, Partition{Role: Maker, Type: o.Type, Content: o.Content, SizeBytes: int64(o.MiB) * mib})
 	}
-	// The first MiB is the MBR's.
-	windows := int(s.SizeBytes/mib) - 1 - s.SystemReservedMiB - extended - s.FreeAfterWindowsMiB - s.RecoveryMiB - s.FreeAtEndMiB
-	if windows < minimumMiB {
-		return nil, fmt.Errorf("%w: C: is left with %d MiB", ErrSpec, windows)
+	if s.SystemReservedMiB > 0 {
+		front = append(front, Partition{Role: System, Type: typeNTFS, Content: NTFS, SizeBytes: int64(s.SystemReservedMiB) * mib})
 	}
-	var partitions []Partition
-	at := 1
-	add := func(role Role, kind byte, size int) {
-		if size > 0 {
-			partitions = append(partitions, Partition{
-				Role: role, Number: len(partitions) + 1, Type: kind,
-				StartBytes: int64(at) * mib, SizeBytes: int64(size) * mib,
-			})
-			at += size
+	for _, d := range s.Data {
+		p := Partition{Role: DataRole(d.Letter), Type: typeNTFS, Content: NTFS, Letter: d.Letter, SizeBytes: int64(d.MiB) * mib}
+		if p.Logical = d.Logical; d.Logical {
+			logical = append(logical, p)
+		} else {
+			behind = append(behind, p)
 		}
 	}
-	add(System, typeNTFS, s.SystemReservedMiB)
-	add(Windows, typeNTFS, windows)
-	add(Extended, typeExtended, extended)
-	at += s.FreeAfterWindowsMiB
-	add(Recovery, typeRecovery, s.RecoveryMiB)
+	if s.Extended {
+		logical = append(logical, Partition{Role: Unformatted, Type: typeNTFS, Logical: true, SizeBytes: unformattedMiB * mib})
+	}
+	recovery := Partition{Role: Recovery, Type: typeRecovery, Content: NTFS, SizeBytes: int64(s.RecoveryMiB) * mib}
+	if recovery.Logical = s.RecoveryLogical; s.RecoveryLogical {
+		logical = append(logical, recovery)
+	} else if s.RecoveryFirst {
+		front = append(front, recovery)
+	}
+	if len(logical) > 0 {
+		extended := Partition{Role: Extended, Type: typeExtended}
+		for _, p := range logical {
+			extended.SizeBytes += mib + p.SizeBytes
+		}
+		behind = append(append(behind, extended), logical...)
+	}
+	if s.RecoveryMiB > 0 && !s.RecoveryLogical && !s.RecoveryFirst {
+		behind = append(behind, recovery)
+	}
+	return s.place(front, behind)
+}
+
+// place gives partitions their places: front before C:, behind after it.
+func (s Spec) place(front, behind []Partition) ([]Partition, error) {
+	// The first MiB is the MBR's.
+	left := s.SizeBytes - int64(1+s.FreeAfterWindowsMiB+s.FreeAtEndMiB)*mib
+	for _, p := range append(front[:len(front):len(front)], behind...) {
+		if !p.Logical {
+			left -= p.SizeBytes
+		}
+	}
+	if left < minimumMiB*mib {
+		return nil, fmt.Errorf("%w: C: is left with %d MiB", ErrSpec, left/mib)
+	}
+	partitions := append(front, Partition{Role: Windows, Type: typeNTFS, Content: NTFS, SizeBytes: left})
+	partitions = append(partitions, behind...)
+	primaries, logicals := 0, 0
+	at := int64(mib)
 	for i := range partitions {
 		p := &partitions[i]
-		p.Active = !s.NoActive && (i == 0 || s.MultipleActive)
+		if p.Logical {
+			at += mib // for the ebr
+			p.Number = firstLogical + logicals
+			logicals++
+		} else {
+			primaries++
+			p.Number = primaries
+		}
+		p.StartBytes = at
+		if p.Role != Extended {
+			at += p.SizeBytes
+		}
+		if p.Role == Windows {
+			at += int64(s.FreeAfterWindowsMiB) * mib
+		}
+	}
+	if s.NoRoomInFront {
+		first := frontSectors * int64(s.SectorSize)
+		primaries++
+		partitions = append(partitions, Partition{
+			Role: InFront, Number: primaries, Type: typeMaker, Content: Raw, StartBytes: first, SizeBytes: mib - first,
+		})
+	}
+	if primaries > maxPrimaries {
+		return nil, fmt.Errorf("%w: %d partitions, an MBR has %d", ErrSpec, primaries, maxPrimaries)
+	}
+	s.mark(partitions)
+	return partitions, nil
+}
+
+// mark makes partitions active, and what else the table says wrongly.
+func (s Spec) mark(partitions []Partition) {
+	system := System
+	if s.SystemReservedMiB == 0 {
+		system = Windows
+	}
+	for i := range partitions {
+		p := &partitions[i]
+		p.Active = !s.NoActive && !p.Logical && (p.Role == system || s.MultipleActive)
 		if s.DynamicDisk {
 			p.Type = typeDynamic
 		}
 	}
-	return partitions, nil
-}
-
-// bootCode halts: nothing here is started by a BIOS.
-var bootCode = []byte{0xfa, 0xf4, 0xeb, 0xfd} // cli; hlt; jmp back to hlt
-
-// mbr is the first sector of the disk.
-func mbr(signature uint32, partitions []Partition) []byte {
-	sector := make([]byte, sectorBytes)
-	copy(sector, bootCode)
-	binary.LittleEndian.PutUint32(sector[440:], signature)
-	for i, p := range partitions {
-		partitionEntry(sector[446+16*i:], p, 0)
-	}
-	sector[510], sector[511] = 0x55, 0xaa
-	return sector
-}
-
-// ebr is the first sector of the extended partition, with one logical partition
-// behind it.
-func ebr(p Partition) []byte {
-	sector := make([]byte, sectorBytes)
-	partitionEntry(sector[446:], Partition{
-		Type: typeNTFS, StartBytes: p.StartBytes + mib, SizeBytes: p.SizeBytes - mib,
-	}, p.StartBytes)
-	sector[510], sector[511] = 0x55, 0xaa
-	return sector
-}
-
-// partitionEntry writes an entry whose start counts from base. Its CHS
-// addresses are those that stand for "beyond the reach of CHS".
-func partitionEntry(entry []byte, p Partition, base int64) {
-	if p.Active {
-		entry[0] = 0x80
-	}
-	copy(entry[1:], []byte{0xfe, 0xff, 0xff, p.Type, 0xfe, 0xff, 0xff})
-	binary.LittleEndian.PutUint32(entry[8:], uint32((p.StartBytes-base)/sectorBytes))
-	binary.LittleEndian.PutUint32(entry[12:], uint32(p.SizeBytes/sectorBytes))
 }

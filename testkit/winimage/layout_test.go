@@ -22,7 +22,17 @@ func TestLayout(t *testing.T) {
 		"no active partition":       {Spec{SizeBytes: 100 * mib, NoActive: true}, "Windows 1+98 07"},
 		"several active":            {Spec{SizeBytes: 100 * mib, RecoveryMiB: 10, MultipleActive: true}, "Windows 1+88 07* Recovery 89+10 27*"},
 		"dynamic disk":              {Spec{SizeBytes: 100 * mib, DynamicDisk: true}, "Windows 1+98 42*"},
-		"extended":                  {Spec{SizeBytes: 100 * mib, Extended: true}, "Windows 1+34 07* Extended 35+64 0f"},
+		"extended":                  {Spec{SizeBytes: 100 * mib, Extended: true}, "Windows 1+34 07* Extended 35+64 0f Unformatted 36+63 07"},
+		"Recovery before C:": {Spec{SizeBytes: 100 * mib, SystemReservedMiB: 10, RecoveryMiB: 10, RecoveryFirst: true},
+			"System Reserved 1+10 07* Recovery 11+10 27 Windows 21+78 07"},
+		"data partitions": {Spec{SizeBytes: 100 * mib, RecoveryMiB: 10, Data: []Data{{Letter: "D", MiB: 8}, {Letter: "E", MiB: 9}}},
+			"Windows 1+71 07* Data D 72+8 07 Data E 80+9 07 Recovery 89+10 27"},
+		"logical partitions": {Spec{SizeBytes: 100 * mib, RecoveryMiB: 10, RecoveryLogical: true, FreeAfterWindowsMiB: 5,
+			Data: []Data{{Letter: "E", MiB: 9, Logical: true}, {Letter: "D", MiB: 8}}},
+			"Windows 1+64 07* Data D 70+8 07 Extended 78+21 0f Data E 79+9 07 Recovery 89+10 27"},
+		"OEM partitions": {Spec{SizeBytes: 100 * mib, SystemReservedMiB: 10, OEM: []OEM{{Type: 0xde, MiB: 39, Content: FAT}, {Type: 0x12, MiB: 8}}},
+			"OEM 1+39 de OEM 40+8 12 System Reserved 48+10 07* Windows 58+41 07"},
+		"sectors of 4096 bytes, in front": {Spec{SizeBytes: 100 * mib, SectorSize: 4096, NoRoomInFront: true}, "Windows 1+98 07* In front 0+0 12"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			partitions, err := test.spec.Layout()
@@ -55,6 +65,16 @@ func TestImpossibleSpecs(t *testing.T) {
 		"WinRE nowhere":           {SizeBytes: 100 * mib, WinREInSystem: true},
 		"GPT without room for it": {SizeBytes: 100 * mib, AlreadyGPT: true, ToLastSector: true},
 		"unknown boot files":      {SizeBytes: 100 * mib, BootFiles: "huge"},
+		"unknown compression":     {SizeBytes: 100 * mib, WOFBootFiles: "ZIP"},
+		"unknown devices":         {SizeBytes: 100 * mib, Devices: "network"},
+		"sectors of 1024 bytes":   {SizeBytes: 100 * mib, SectorSize: 1024},
+		"no such letter":          {SizeBytes: 100 * mib, Data: []Data{{Letter: "C", MiB: 8}}},
+		"a letter twice":          {SizeBytes: 100 * mib, Data: []Data{{Letter: "D", MiB: 8}, {Letter: "D", MiB: 8}}},
+		"five partitions":         {SizeBytes: 100 * mib, SystemReservedMiB: 10, RecoveryMiB: 10, Data: []Data{{Letter: "D", MiB: 8}, {Letter: "E", MiB: 8}, {Letter: "G", MiB: 8}}},
+		"second Windows nowhere":  {SizeBytes: 100 * mib, SecondLoader: true},
+		"Recovery nowhere":        {SizeBytes: 100 * mib, RecoveryFirst: true},
+		"OEM of no size":          {SizeBytes: 100 * mib, OEM: []OEM{{Type: 0x12}}},
+		"pieces of nothing":       {SizeBytes: 100 * mib, Fragmented: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := spec.Layout(); !errors.Is(err, ErrSpec) {
@@ -71,16 +91,24 @@ func TestDevicesLikeGenuineOnes(t *testing.T) {
 		want string
 	}{
 		"partition, Windows 10": {
-			partitionDevice(0x76a4a23d, 0x24400000),
+			device(partitionDescriptor(0x76a4a23d, 0x24400000)),
 			zeros(16) + "06000000" + zeros(4) + "48000000" + zeros(4) +
 				"0000402400000000" + zeros(8) + zeros(4) + "01000000" + "3da2a476" + zeros(12) + zeros(16),
 		},
 		"RAM disk, Windows 8.1": {
-			ramdiskDevice("{3c32c4e8-f36e-11e2-8548-986c4e43b52a}", 0x0003ee7c, 0x124f900000, `\Recovery\WindowsRE\Winre.wim`),
+			ramdiskDevice("{3c32c4e8-f36e-11e2-8548-986c4e43b52a}", partitionDescriptor(0x0003ee7c, 0x124f900000), `\Recovery\WindowsRE\Winre.wim`),
 			"e8c4323c6ef3e2118548986c4e43b52a" + "0000000001000000b800000000000000" + "03000000" + zeros(20) +
 				"010000009000000005000000" + "06000000" + zeros(4) + "48000000" + zeros(4) +
 				"0000904f12000000" + zeros(8) + zeros(4) + "01000000" + "7cee0300" + zeros(12) + zeros(16) +
 				"5c005200650063006f0076006500720079005c00570069006e0064006f0077007300520045005c00570069006e00720065002e00770069006d000000",
+		},
+		"partition booted from": {
+			device(bootDescriptor()),
+			zeros(16) + "05000000" + zeros(4) + "48000000" + zeros(4) + zeros(0x38),
+		},
+		"to be located by the path of the program": {
+			device(locateDescriptor(elementPath)),
+			zeros(16) + "08000000" + zeros(4) + "1e000000" + zeros(4) + zeros(4) + "02000012" + zeros(6),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

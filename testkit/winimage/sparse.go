@@ -13,8 +13,22 @@ import (
 // copySparse copies size bytes of src, from srcAt, to dst at dstAt. Holes are
 // left out: what dst has there must be zero already.
 func copySparse(ctx context.Context, dst *os.File, dstAt int64, src *os.File, srcAt, size int64) error {
-	end := srcAt + size
-	for at := srcAt; at < end; {
+	return eachExtent(ctx, src, srcAt, size, func(at, n int64) error {
+		if _, err := src.Seek(at, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := dst.Seek(dstAt+at-srcAt, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := io.CopyN(dst, src, n) // of two files: the kernel does it
+		return err
+	})
+}
+
+// eachExtent calls do for the parts of src, in those size bytes from at, that
+// are not holes.
+func eachExtent(ctx context.Context, src *os.File, at, size int64, do func(at, n int64) error) error {
+	for end := at + size; at < end; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -29,17 +43,10 @@ func copySparse(ctx context.Context, dst *os.File, dstAt int64, src *os.File, sr
 		if err != nil {
 			return fmt.Errorf("winimage: %w", err)
 		}
-		n := min(hole, end) - data
-		if _, err := src.Seek(data, io.SeekStart); err != nil {
+		at = min(hole, end)
+		if err := do(data, at-data); err != nil {
 			return fmt.Errorf("winimage: %w", err)
 		}
-		if _, err := dst.Seek(dstAt+data-srcAt, io.SeekStart); err != nil {
-			return fmt.Errorf("winimage: %w", err)
-		}
-		if _, err := io.CopyN(dst, src, n); err != nil {
-			return fmt.Errorf("winimage: %w", err)
-		}
-		at = data + n
 	}
 	return nil
 }

@@ -1,23 +1,21 @@
 /* Stands in for bootmgfw.efi: goes the way from the firmware to the Windows
  * loader that Windows' boot manager goes, checks every step of it, and says
  * what it found. */
-#include "bcd.h"
 #include "ntfs.h"
+#include "recovery.h"
 #include "report.h"
-#include "volume.h"
+#include "resolve.h"
 
 #define BOOT_MANAGER L"\\EFI\\Microsoft\\Boot\\bootmgfw.efi"
 #define FALLBACK L"\\EFI\\BOOT\\BOOTX64.EFI"
+#define LETTER_FILE "\\drive-letter.txt" /* of the test disks' making */
 #define STORE L"\\EFI\\Microsoft\\Boot\\BCD"
 
-enum { MAX_LOADER = 64 << 20, MAX_PATH = 260, GUID = 16 };
+enum { MAX_LOADER = 64 << 20 };
 
-static ntfs windows; /* too large for the stack */
-
-static EFI_GUID *guid(bytes b)
-{
-	return (EFI_GUID *)b.p;
-}
+/* Too large for the stack. */
+static ntfs windows;
+static ntfs other; /* any volume that is looked at in passing */
 
 static void check_start(EFI_LOADED_IMAGE *image)
 {
@@ -53,36 +51,6 @@ static void check_store(partition *esp, hive *store)
 	ok("bcd-hive", L"sequence %d/%d", store->primary, store->secondary);
 }
 
-/* device_element decodes a device of an object, and finds its partition. */
-static void device_element(const char *check, const hive *store, const char *object,
-			   const char *element, partition *p)
-{
-	bcd_device device;
-	const char *err;
-	bytes data;
-
-	if (!bcd_element(store, object, element, REG_BINARY, &data))
-		fail(check, L"%a has no element %a", object, element);
-	err = bcd_device_decode(data, &device);
-	if (err)
-		fail(check, L"element %a %a (type %d)", element, err, device.type);
-	err = partition_find(device.partition, p);
-	if (err)
-		fail(check, L"{%g}: %a", guid(device.partition), err);
-	if (!has(device.disk, 0, p->disk, GUID))
-		fail(check, L"disk {%g} is not the GPT's {%g}", guid(device.disk), (EFI_GUID *)p->disk);
-}
-
-static void string_element(const char *check, const hive *store, const char *object,
-			   const char *element, char *out, size_t size)
-{
-	bytes data;
-
-	if (!bcd_element(store, object, element, REG_SZ, &data))
-		fail(check, L"%a has no element %a", object, element);
-	ascii(data, out, size);
-}
-
 static void check_bootmgr_object(const hive *store, partition *esp)
 {
 	char path[MAX_PATH];
@@ -91,7 +59,7 @@ static void check_bootmgr_object(const hive *store, partition *esp)
 	bytes content;
 	const char *err;
 
-	device_element("bootmgr-device", store, BCD_BOOTMGR, BCD_DEVICE, &device);
+	device_element("bootmgr-device", store, BCD_BOOTMGR, BCD_DEVICE, esp, &device);
 	if (!has(device.guid, 0, esp->guid.p, GUID))
 		fail("bootmgr-device", L"{%g} is not the volume booted from", guid(device.guid));
 	ok("bootmgr-device", L"the volume booted from");
@@ -117,16 +85,16 @@ static void check_default(const hive *store, char *loader)
 	ok("default", L"%a", loader);
 }
 
-static void check_os_device(const hive *store, const char *loader, partition *os)
+static void check_os_device(const hive *store, const char *loader, const partition *esp, partition *os)
 {
 	partition application;
 
-	device_element("osloader-osdevice", store, loader, BCD_OSDEVICE, os);
+	device_element("osloader-osdevice", store, loader, BCD_OSDEVICE, esp, os);
 	if (os->entry.type.p != GPT_TYPE_BASIC_DATA)
 		fail("osloader-osdevice", L"partition %d is not of the type basic data", os->entry.number);
 	ok("osloader-osdevice", L"partition %d {%g} of disk {%g}", os->entry.number, guid(os->guid),
 	   (EFI_GUID *)os->disk);
-	device_element("osloader-device", store, loader, BCD_DEVICE, &application);
+	device_element("osloader-device", store, loader, BCD_DEVICE, esp, &application);
 	if (!has(application.guid, 0, os->guid.p, GUID))
 		fail("osloader-device", L"{%g} is not the osdevice", guid(application.guid));
 	ok("osloader-device", L"the osdevice");
@@ -172,32 +140,64 @@ static bytes check_loader(const hive *store, const char *loader, char *path, siz
 	return content;
 }
 
-/* check_drive_letter checks that C: will be the partition booted from. */
-static void check_drive_letter(const hive *store, const char *loader, const partition *os)
+static void check_system_hive(const hive *store, const char *loader, hive *system)
 {
-	char path[MAX_PATH + 32], *end;
+	char path[MAX_PATH], name[32] = "?";
 	const char *err;
 	uint32_t type;
-	hive system;
 	bytes data;
 
-	string_element("system-hive", store, loader, BCD_SYSTEMROOT, path, MAX_PATH);
-	end = path + length(path);
-	for (const char *s = "\\System32\\config\\SYSTEM"; *s; s++)
-		*end++ = *s;
-	*end = 0;
-	err = hive_open(&system, read_file("system-hive", path));
+	string_element("system-hive", store, loader, BCD_SYSTEMROOT, path, sizeof path);
+	append(path, "\\System32\\config\\SYSTEM", sizeof path);
+	err = hive_open(system, read_file("system-hive", path));
 	if (err)
-		fail("system-hive", L"%a: sequence %d/%d: %a", path, system.primary, system.secondary, err);
-	ok("system-hive", L"%a sequence %d/%d", path, system.primary, system.secondary);
+		fail("system-hive", L"%a: sequence %d/%d: %a", path, system->primary, system->secondary, err);
+	if (hive_value(system, hive_key(system, "ControlSet001\\Control\\ComputerName\\ComputerName"),
+		       "ComputerName", &type, &data))
+		ascii(data, name, sizeof name);
+	ok("system-hive", L"%a sequence %d/%d computer %a", path, system->primary, system->secondary, name);
+}
 
-	if (!hive_value(&system, hive_key(&system, "MountedDevices"), "\\DosDevices\\C:", &type, &data))
-		fail("mounted-devices", L"no drive letter C:");
+/* lettered checks that a drive letter stands for a GPT partition. */
+static void lettered(const char *check, const hive *system, char letter, const partition *p)
+{
+	char name[] = "\\DosDevices\\?:";
+	uint32_t type;
+	bytes data;
+
+	name[sizeof name - 3] = letter;
+	if (!hive_value(system, hive_key(system, "MountedDevices"), name, &type, &data))
+		fail(check, L"no drive letter %c:", letter);
 	if (data.n != 8 + GUID || !has(data, 0, "DMIO:ID:", 8))
-		fail("mounted-devices", L"C: is no GPT partition (%d bytes)", data.n);
-	if (!has(data, 8, os->guid.p, GUID))
-		fail("mounted-devices", L"C: is {%g}, not the OS partition", guid(tail(data, 8)));
-	ok("mounted-devices", L"C: {%g}", guid(tail(data, 8)));
+		fail(check, L"%c: is no GPT partition (%d bytes)", letter, data.n);
+	if (!has(data, 8, p->guid.p, GUID))
+		fail(check, L"%c: is {%g}, not partition %d", letter, guid(tail(data, 8)), p->entry.number);
+}
+
+/* check_drive_letters checks that C: will be the partition booted from, and
+ * that volumes have the letter that a file on them says they have. */
+static void check_drive_letters(const hive *system, const partition *os)
+{
+	char letters[27 * 3] = "";
+	partition p;
+
+	lettered("mounted-devices", system, 'C', os);
+	ok("mounted-devices", L"C: {%g}", guid(os->guid));
+	for (UINTN at = 0; partition_next(&at, &p);) {
+		char text[3] = "";
+		uint64_t size;
+
+		if (ntfs_open(&other, partition_read, &p) || ntfs_find(&other, LETTER_FILE, &size))
+			continue;
+		if (size != 2 || ntfs_read_file(&other, text, size) || text[1] != ':')
+			fail("drive-letters", L"partition %d: %a cannot be read", p.entry.number, LETTER_FILE);
+		if (p.entry.type.p != GPT_TYPE_BASIC_DATA)
+			fail("drive-letters", L"%a partition %d is not of the type basic data", text, p.entry.number);
+		lettered("drive-letters", system, text[0], &p);
+		append(letters, text, sizeof letters);
+		append(letters, " ", sizeof letters);
+	}
+	ok("drive-letters", L"%a", *letters ? letters : "none but C:");
 }
 
 static void start_loader(EFI_HANDLE self, const partition *os, const char *path, bytes content)
@@ -222,7 +222,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system_table)
 	EFI_LOADED_IMAGE *image;
 	partition esp, os;
 	bytes content;
-	hive store;
+	hive store, system;
 
 	InitializeLib(self, system_table);
 	if (EFI_ERROR(BS->HandleProtocol(self, &LoadedImageProtocol, (VOID **)&image)))
@@ -232,10 +232,12 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system_table)
 	check_store(&esp, &store);
 	check_bootmgr_object(&store, &esp);
 	check_default(&store, loader);
-	check_os_device(&store, loader, &os);
+	check_os_device(&store, loader, &esp, &os);
 	check_volume(&os);
 	content = check_loader(&store, loader, path, sizeof path);
-	check_drive_letter(&store, loader, &os);
+	check_system_hive(&store, loader, &system);
+	check_drive_letters(&system, &os);
+	check_recovery(&store, loader);
 	start_loader(self, &os, path, content);
 	pass();
 }

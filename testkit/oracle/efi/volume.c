@@ -135,6 +135,22 @@ const char *partition_find(bytes guid, partition *p)
 	return err;
 }
 
+bool partition_next(UINTN *at, partition *p)
+{
+	static EFI_HANDLE *handles;
+	static UINTN count;
+
+	if (!handles && EFI_ERROR(LibLocateHandle(ByProtocol, &BlockIoProtocol, NULL, &count, &handles)))
+		return false;
+	while (*at < count) {
+		EFI_HANDLE handle = handles[(*at)++];
+
+		if (!partition_open(handle, p))
+			return true;
+	}
+	return false;
+}
+
 const char *file_read(EFI_HANDLE volume, CHAR16 *path, bytes *content)
 {
 	EFI_FILE_HANDLE root = LibOpenRoot(volume), file;

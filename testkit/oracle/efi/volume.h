@@ -22,6 +22,10 @@ const char *partition_open(EFI_HANDLE handle, partition *p);
 /* partition_find does so by the GUID, among all that the firmware knows. */
 const char *partition_find(bytes guid, partition *p);
 
+/* partition_next opens the GPT partitions that the firmware knows, one after the
+ * other; *at is 0 for the first. It skips those that cannot be opened. */
+bool partition_next(UINTN *at, partition *p);
+
 /* partition_read is a ntfs_read_at; context is the partition. */
 bool partition_read(void *context, uint64_t off, void *buf, size_t n);
 

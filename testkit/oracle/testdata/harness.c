@@ -64,11 +64,49 @@ static void checksum(uint8_t *buf)
 	memcpy(buf + 508, &sum, 4);
 }
 
+static void print_device(bytes data, bool print)
+{
+	char options[BCD_GUID], path[260];
+	bcd_device device, source;
+	const char *err = bcd_device_decode(data, &device);
+
+	if (!err && device.type == BCD_DEVICE_RAMDISK) {
+		bcd_guid_text(device.options, options);
+		ascii(device.path, path, sizeof path);
+		err = bcd_descriptor_decode(device.source, &source);
+		if (print && !err)
+			printf("RAM disk of %s, type %u, options %s\n", path, source.type, options);
+	} else if (print && !err) {
+		printf("%s %u, element %#x\n", device.partition.n ? "GPT partition" : "device", device.type, device.element);
+	}
+	if (print && err)
+		printf("%s\n", err);
+}
+
+static void print_object(const hive *h, const char *object, bool print)
+{
+	static const char *elements[] = {BCD_DEVICE,  BCD_PATH,	      BCD_DEFAULT,    BCD_OSDEVICE,
+					 BCD_SYSTEMROOT, BCD_SDI_DEVICE, BCD_SDI_PATH};
+	char path[260];
+	bytes data;
+
+	for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
+		if (bcd_element(h, object, elements[i], REG_SZ, &data)) {
+			ascii(data, path, sizeof path);
+			if (print)
+				printf("%s %s\n", elements[i], path);
+		}
+		if (bcd_element(h, object, elements[i], REG_BINARY, &data)) {
+			if (print)
+				printf("%s ", elements[i]);
+			print_device(data, print);
+		}
+	}
+}
+
 static void regf(const uint8_t *buf, size_t n, bool print)
 {
-	static const char *elements[] = {BCD_DEVICE, BCD_PATH, BCD_DEFAULT, BCD_OSDEVICE, BCD_SYSTEMROOT};
-	char loader[BCD_GUID] = "", path[260];
-	bcd_device device;
+	char loader[BCD_GUID] = "", recovery[BCD_GUID] = "";
 	const char *err;
 	bytes data;
 	hive h;
@@ -82,18 +120,12 @@ static void regf(const uint8_t *buf, size_t n, bool print)
 		ascii(data, loader, sizeof loader);
 	if (print)
 		printf("default %s type %#x\n", loader, bcd_object_type(&h, loader));
-	for (size_t i = 0; i < sizeof elements / sizeof *elements; i++) {
-		if (bcd_element(&h, loader, elements[i], REG_SZ, &data)) {
-			ascii(data, path, sizeof path);
-			if (print)
-				printf("%s %s\n", elements[i], path);
-		}
-		if (bcd_element(&h, loader, elements[i], REG_BINARY, &data)) {
-			err = bcd_device_decode(data, &device);
-			if (print)
-				printf("%s %s\n", elements[i], err ? err : "GPT partition");
-		}
-	}
+	print_object(&h, loader, print);
+	if (bcd_element(&h, loader, BCD_RECOVERY_SEQUENCE, REG_MULTI_SZ, &data))
+		ascii(data, recovery, sizeof recovery);
+	if (print)
+		printf("recovery %s type %#x\n", recovery, bcd_object_type(&h, recovery));
+	print_object(&h, recovery, print);
 }
 
 static bool damaged;

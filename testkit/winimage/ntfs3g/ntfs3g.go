@@ -21,10 +21,11 @@ const (
 )
 
 // Format makes an empty volume of 4 KiB clusters that fills the file. The boot
-// sector says that the volume begins at startSector, of 512 bytes, of its disk.
-func Format(ctx context.Context, path, label string, startSector int64) error {
-	cmd := exec.CommandContext(ctx, "mkntfs", "-q", "-F", "-Q", "-L", label,
-		"-s", "512", "-c", "4096", "-H", "255", "-S", "63", "-p", strconv.FormatInt(startSector, 10), path)
+// sector says that the volume begins at startSector of its disk, whose sectors
+// have the size given, in bytes.
+func Format(ctx context.Context, path, label string, startSector int64, sectorSize int) error {
+	cmd := exec.CommandContext(ctx, "mkntfs", "-q", "-F", "-Q", "-L", label, "-s", strconv.Itoa(sectorSize),
+		"-c", "4096", "-H", "255", "-S", "63", "-p", strconv.FormatInt(startSector, 10), path)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ntfs3g: %v: %w: %s", cmd.Args, err, bytes.TrimSpace(output))
 	}
@@ -41,7 +42,8 @@ type Volume struct {
 	output  bytes.Buffer
 }
 
-// Mount mounts the volume in the file on a directory of its own. The context is
+// Mount mounts the volume in the file on a directory of its own. A stream of a
+// file is a path with a colon, as in Windows. The context is
 // for the mounting only: a mounted volume stays until Unmount.
 func Mount(ctx context.Context, path string) (*Volume, error) {
 	dir, err := os.MkdirTemp("", "ntfs3g-*")
@@ -80,7 +82,7 @@ func Mount(ctx context.Context, path string) (*Volume, error) {
 // start runs ntfs-3g in the foreground: only its end says that everything has
 // been written, which unmounting a plain file does not wait for.
 func (v *Volume) start(path string) error {
-	cmd := exec.Command("ntfs-3g", path, v.Dir, "-o", "no_detach,big_writes,noatime")
+	cmd := exec.Command("ntfs-3g", path, v.Dir, "-o", "no_detach,big_writes,noatime,streams_interface=windows")
 	cmd.Stdout, cmd.Stderr = &v.output, &v.output
 	// Its end is also to be the end of the mount. The kernel sends this
 	// signal when the thread ends that started the process: one has to stay.
