@@ -132,7 +132,7 @@ func (c *Checked) add(name string, err error) {
 	p := newProblem(name, err)
 	if at, ok := errors.AsType[*container.Problem](err); ok {
 		p.Structure, p.OffsetBytes, p.Detail = at.Structure, &at.Offset, fmt.Sprintf("%s: %v", at.Detail, at.Kind)
-		if at.Readable {
+		if at.Readable && p.Code != job.DiskDirtyLog { // whose own remedy keeps the image
 			p.Remedy = remedyReadable
 		}
 	}

@@ -77,7 +77,7 @@ func (o *Output) admitParent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if there.Size != parent.FileSize || !there.ModTime.Equal(parent.ModTime) {
+	if there.Size != parent.FileSize || !sameTime(there.ModTime, parent.ModTime) {
 		return job.Errorf(job.BadRequest, remedy, "the file %s in the folder of the output is not the parent that was given, but the output will look for its parent beside itself: "+
 			"it has %d bytes of %s, the parent has %d of %s", parent.Name, there.Size, there.ModTime.UTC(), parent.FileSize, parent.ModTime.UTC())
 	}

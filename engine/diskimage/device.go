@@ -15,6 +15,7 @@ import (
 	"imageport/engine/disk/chain"
 	"imageport/engine/disk/copier"
 	"imageport/engine/disk/gpt"
+	"imageport/engine/disk/vhdx"
 	"imageport/job"
 )
 
@@ -93,7 +94,24 @@ func (o *Output) claimDevice(src source) (_ *claimed, err error) {
 	if c.size < src.size {
 		return nil, job.Errorf(job.BadRequest, "Choose a larger one", "%s has %d bytes, the disk has %d", o.Device, c.size, src.size)
 	}
+	if err := c.notAnImage(); err != nil {
+		return nil, err
+	}
 	return c, c.notASource(src.layers())
+}
+
+// notAnImage refuses a file that is an image of another format: the disk would
+// destroy it, and it would still have the name of an image.
+func (c *claimed) notAnImage() error {
+	if c.device {
+		return nil
+	}
+	kind, err := vhdx.SniffFile(c, c.size)
+	if err != nil || kind == "" || kind == "iso" { // which a raw disk may hold
+		return err
+	}
+	return job.Errorf(job.OutputExists, "Choose another one; remove the file if it is not needed any more",
+		"%s is a %s image, which a raw disk would destroy", c.path, kind)
 }
 
 func inUse(path string, err error) error {

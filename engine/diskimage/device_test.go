@@ -91,6 +91,7 @@ func TestToDeviceRefusals(t *testing.T) {
 	in.Raw = true
 	c := open(t, in)
 	write(t, dir, "small", make([]byte, mib))
+	unpack(t, dir, "ntfs-fixed.vhd")
 	write(t, dir, "large", make([]byte, 12*mib))
 	run(t, "mkfs.ext2", "-q", filepath.Join(dir, "large"))
 	mounted := loop(t, filepath.Join(dir, "large"))
@@ -101,7 +102,7 @@ func TestToDeviceRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	overImage := loop(t, filepath.Join(dir, "disk.raw"))
-	before := read(t, filepath.Join(dir, "disk.raw"))
+	before, other := read(t, filepath.Join(dir, "disk.raw")), read(t, filepath.Join(dir, "ntfs-fixed.vhd"))
 	for _, x := range []struct {
 		what, path string
 		code       job.Code
@@ -115,6 +116,7 @@ func TestToDeviceRefusals(t *testing.T) {
 		{"the image", filepath.Join(dir, "disk.raw"), job.OutputExists, nil},
 		{"the image by another name", filepath.Join(dir, "link"), job.OutputExists, nil},
 		{"a device over the image", overImage, job.OutputExists, nil},
+		{"another image", filepath.Join(dir, "ntfs-fixed.vhd"), job.OutputExists, nil},
 		{"no raw", filepath.Join(dir, "large"), job.BadRequest, func(o *diskimage.Output) { o.Format.Container = chain.VHDX }},
 		{"with blocks", filepath.Join(dir, "large"), job.BadRequest, func(o *diskimage.Output) { o.Format.BlockBytes = mib }},
 		{"resumed", filepath.Join(dir, "large"), job.BadRequest, func(o *diskimage.Output) { o.Resume = true }},
@@ -129,6 +131,9 @@ func TestToDeviceRefusals(t *testing.T) {
 	}
 	if !bytes.Equal(read(t, filepath.Join(dir, "disk.raw")), before) {
 		t.Error("the image has changed")
+	}
+	if !bytes.Equal(read(t, filepath.Join(dir, "ntfs-fixed.vhd")), other) {
+		t.Error("the other image has changed")
 	}
 }
 

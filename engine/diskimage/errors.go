@@ -23,11 +23,11 @@ type refusal struct {
 var refusals = []refusal{
 	{chain.ErrParentMissing, job.ImageNotFound, "Put the parent beside the image"},
 	{chain.ErrChanged, job.SourceChanged, "Do it again while nobody writes to the image"},
-	{chain.ErrMixedContainers, job.UnsupportedDisk, "Put the right parent beside the image"},
+	{chain.ErrMixedContainers, job.UnsupportedDisk, "Put the parent that the image was made from beside it"},
 	{chain.ErrParentMismatch, job.DiskCorrupt, "Put the parent that the image was made from beside it; if that was changed, restore it"},
 	{chain.ErrCycle, job.DiskCorrupt, "Restore the files of the chain from a copy"},
 	{chain.ErrTooDeep, job.UnsupportedDisk, "Merge some of the versions"},
-	{chain.ErrUnknownFormat, job.WrongFormat, "Give a VHD or VHDX image; a raw disk must be said to be one"},
+	{chain.ErrUnknownFormat, job.WrongFormat, "Give a VHD or VHDX image, or --raw if it is a raw disk"},
 	{vhdx.ErrDirtyLog, job.DiskDirtyLog, "Mount it once on Windows (Mount-VHD) and dismount it"},
 	{vhdx.ErrUnsupported, job.UnsupportedDisk, "Convert it with Convert-VHD"},
 	{vhd.ErrUnsupported, job.UnsupportedDisk, "Convert it with Convert-VHD"},

@@ -43,7 +43,7 @@ func ContainerOf(name string, hasParent bool) (chain.Container, error) {
 		return "", job.Errorf(job.BadRequest, "Name its parent, or choose a name that ends in .vhdx or .vhd",
 			"%s has the name of a differencing disk, which needs a parent", name)
 	}
-	return "", job.Errorf(job.BadRequest, "Name the format, or a file that ends in .vhdx, .vhd or .raw",
+	return "", job.Errorf(job.BadRequest, "Name the format with --to, or a file that ends in .vhdx, .vhd or .raw",
 		"the name %s does not tell the format", name)
 }
 
@@ -66,7 +66,7 @@ func (f *Format) validate(size int64, sector int) error {
 		f.Type = vhdx.Dynamic.String()
 	}
 	if f.Type != vhdx.Dynamic.String() && f.Type != vhdx.Fixed.String() {
-		return bad("Choose fixed or dynamic", "images of type %q cannot be made", f.Type)
+		return bad("Choose fixed or dynamic; a differencing image needs a --parent", "images of type %q cannot be made", f.Type)
 	}
 	if f.BlockBytes < 0 || f.BlockBytes > maxBlockBytes {
 		return badBlocks(f.BlockBytes)

@@ -37,7 +37,7 @@ func TestInspect(t *testing.T) {
 					t.Fatal(err)
 				}
 			}},
-			{"base is no image", 2, job.WrongFormat, "base" + ext, func(dir string) { write(t, dir, "base"+ext, noise(mib, 1)) }},
+			{"base is no image", 2, job.DiskCorrupt, "base" + ext, func(dir string) { write(t, dir, "base"+ext, noise(mib, 1)) }},
 			{"base is damaged", 2, job.DiskCorrupt, "base" + ext, func(dir string) { damage(t, filepath.Join(dir, "base"+ext)) }},
 			{"base is a folder", 2, job.ImageNotFound, "", func(dir string) {
 				_ = os.Remove(filepath.Join(dir, "base"+ext))

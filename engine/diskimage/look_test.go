@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 		{"a place used twice", chain.VHDX, "base.1.avhdx", twice, job.DiskCorrupt, "base.1.avhdx", "belongs to another block"},
 		{"parent gone", chain.VHDX, "base.1.avhdx", nil, job.ImageNotFound, "base.2.avhdx", "looked for base.1.avhdx"},
 		{"parent gone", chain.VHD, "base.1.avhd", nil, job.ImageNotFound, "base.2.avhd", "looked for base.1.avhd"},
-		{"parent is a text", chain.VHD, "base.vhd", func([]byte) []byte { return []byte("text") }, job.WrongFormat, "base.2.avhd", "base.vhd"},
+		{"parent is a text", chain.VHD, "base.vhd", func([]byte) []byte { return []byte("text") }, job.DiskCorrupt, "base.2.avhd", "base.vhd"},
 		{"footer copy", chain.VHD, "base.2.avhd", flip(20), job.DiskCorrupt, "base.2.avhd", "footer copy"},
 		{"BAT", chain.VHD, "base.1.avhd", func(p []byte) []byte { return flip(int(binary.BigEndian.Uint64(p[0x210:])))(p) }, job.DiskCorrupt, "base.1.avhd", "BAT"},
 		{"a place used twice", chain.VHD, "base.1.avhd", func(p []byte) []byte {

@@ -260,17 +260,23 @@ func TestSomebodyIsFaster(t *testing.T) {
 
 // TestSourceChanges: a conversion of an image that changes meanwhile is none.
 func TestSourceChanges(t *testing.T) {
-	dir := t.TempDir()
-	unpack(t, dir, "ntfs-parent.vhdx", "ntfs-differential.vhdx")
-	c := open(t, input(t, dir, "ntfs-differential.vhdx"))
-	if err := os.Chtimes(filepath.Join(dir, "ntfs-parent.vhdx"), created, created); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := diskimage.Convert(t.Context(), c, output(t, dir, "out.raw", chain.Raw, ""), silent); job.CodeOf(err) != job.SourceChanged {
-		t.Error(err)
-	}
-	if got := names(t, dir); len(got) != 2 {
-		t.Errorf("left %q", got)
+	for what, change := range map[string]func(parent string) error{
+		"touched": func(parent string) error { return os.Chtimes(parent, created, created) },
+		"gone":    os.Remove,
+	} {
+		dir := t.TempDir()
+		unpack(t, dir, "ntfs-parent.vhdx", "ntfs-differential.vhdx")
+		c := open(t, input(t, dir, "ntfs-differential.vhdx"))
+		if err := change(filepath.Join(dir, "ntfs-parent.vhdx")); err != nil {
+			t.Fatal(err)
+		}
+		want := names(t, dir)
+		if _, err := diskimage.Convert(t.Context(), c, output(t, dir, "out.raw", chain.Raw, ""), silent); job.CodeOf(err) != job.SourceChanged {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := names(t, dir); !slices.Equal(got, want) {
+			t.Errorf("%s: left %q", what, got)
+		}
 	}
 }
 

@@ -147,7 +147,7 @@ func (o *Output) admit(ctx context.Context, sources []chain.Layer) error {
 // no loss.
 func notASource(name string, size int64, modified time.Time, sources []chain.Layer) error {
 	for _, l := range sources {
-		if l.FileSize == size && l.ModTime.Equal(modified) {
+		if l.FileSize == size && sameTime(l.ModTime, modified) {
 			return job.Errorf(job.OutputExists, "Choose another name for the output",
 				"%s has size and time of %s, which is part of the image itself: it cannot be replaced", name, l.Name)
 		}
@@ -155,8 +155,16 @@ func notASource(name string, size int64, modified time.Time, sources []chain.Lay
 	return nil
 }
 
+// shareTick is the unit of times on a share, [MS-FSCC] 2.1.1. Local file
+// systems have finer ones.
+const shareTick = 100 * time.Nanosecond
+
+// sameTime tells whether two times may be those of one file, by a share and by
+// a local path.
+func sameTime(a, b time.Time) bool { return a.Sub(b).Abs() < shareTick }
+
 func (o *Output) exists() error {
-	return job.Errorf(job.OutputExists, "Choose another name, or allow it to be replaced", "there is a file %s already: %w", o.Name, fs.ErrExist)
+	return job.Errorf(job.OutputExists, "Choose another name, or replace it with --force", "there is a file %s already: %w", o.Name, fs.ErrExist)
 }
 
 // filler writes the contents of the disk to w. opt says how w takes a copy.

@@ -223,6 +223,9 @@ func (o *Output) load(ctx context.Context) (resumeState, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = o.Store.Open(ctx, o.newState())
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return resumeState{}, fmt.Errorf("its state %s is not beside it", o.state())
+	}
 	if err != nil {
 		return resumeState{}, fmt.Errorf("its state: %w", err)
 	}

@@ -181,7 +181,7 @@ func TestResumeRefusals(t *testing.T) {
 		}},
 		{"other options", job.OutputExists, "other options", func(_ string, out *diskimage.Output) { out.SHA256 = false }},
 		{"used only", job.OutputExists, "other options", func(_ string, out *diskimage.Output) { out.UsedOnly = true }},
-		{"state lost", job.OutputExists, "its state", func(dir string, _ *diskimage.Output) {
+		{"state lost", job.OutputExists, "its state out.raw.resume.json is not beside it", func(dir string, _ *diskimage.Output) {
 			_ = os.Remove(filepath.Join(dir, "out.raw.resume.json"))
 		}},
 		{"state damaged", job.OutputExists, "its state", func(dir string, _ *diskimage.Output) {

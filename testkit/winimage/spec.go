@@ -192,8 +192,8 @@ func (s Spec) check() error {
 	switch {
 	case s.SizeBytes <= 0 || s.SizeBytes%(1<<20) != 0:
 		return impossible("size of %d bytes is not whole MiB", s.SizeBytes)
-	case s.SizeBytes > 1<<40:
-		return impossible("size of %d bytes is beyond 1 TiB", s.SizeBytes)
+	case s.SizeBytes > 2<<40:
+		return impossible("size of %d bytes is beyond 2 TiB", s.SizeBytes)
 	case s.SectorSize != 512 && s.SectorSize != 4096:
 		return impossible("sectors of %d bytes", s.SectorSize)
 	case min(s.SystemReservedMiB, s.FreeAfterWindowsMiB, s.RecoveryMiB, s.FreeAtEndMiB, s.UserDataMiB, s.WindowsFreeMiB) < 0:

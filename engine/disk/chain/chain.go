@@ -201,6 +201,7 @@ func (c *Chain) tryParent(ctx context.Context, child *layer, found candidate) (*
 	}
 	parent, err := c.openLayer(ctx, found.name, false)
 	if err != nil {
+		err = also(ErrParentMismatch, err, ErrUnknownFormat)
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	if err := child.image.verifyParent(parent.image); err != nil {
@@ -268,7 +269,7 @@ func (c *Chain) Unchanged(ctx context.Context) error {
 func (l *layer) unchanged(ctx context.Context, folder Folder) (err error) {
 	f, err := folder.Open(ctx, l.about.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", ErrChanged, err)
+		return fmt.Errorf("it does not exist any more: %w", ErrChanged)
 	}
 	if err != nil {
 		return err

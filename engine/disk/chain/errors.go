@@ -13,7 +13,8 @@ var (
 	ErrParentMissing = errors.New("parent is missing")
 	// ErrParentMismatch: the file with the parent's name is not the image that
 	// the child was made from, or has another virtual or sector size. The
-	// container's error of that name is wrapped too.
+	// container's error of that name is wrapped too, or ErrUnknownFormat if the
+	// file is no image at all.
 	ErrParentMismatch = errors.New("not the parent of this image")
 	// ErrMixedContainers: the file with the parent's name is of another
 	// container format, which a locator cannot link to.

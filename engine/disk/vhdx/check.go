@@ -25,7 +25,9 @@ func (im *Image) Check(ctx context.Context, report func(Problem)) error {
 // checkCopies notes copies that are not valid. Open is content with the other.
 func (im *Image) checkCopies(note container.Note) error {
 	if im.head.log != uuid.Nil {
-		if err := note(dirtyLog(im.head)); err != nil {
+		problem := dirtyLog(im.head)
+		problem.Readable = true // Open has replayed the log
+		if err := note(problem); err != nil {
 			return err
 		}
 	}

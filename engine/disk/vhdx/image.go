@@ -156,7 +156,7 @@ func OpenWith(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 }
 
 // dirtyLog is the error about a log that is not replayed.
-func dirtyLog(head header) error {
+func dirtyLog(head header) *Problem {
 	return refuse(ErrDirtyLog, "header", head.offset, "found log GUID %s, expected none", head.log)
 }
 

@@ -247,7 +247,7 @@ func TestReplay(t *testing.T) {
 			if !im.Info().DirtyLog {
 				t.Error("not said to be dirty")
 			}
-			if found := problems(t, im); len(found) != 1 || found[0].Kind != ErrDirtyLog {
+			if found := problems(t, im); len(found) != 1 || found[0].Kind != ErrDirtyLog || !found[0].Readable {
 				t.Errorf("Check finds %v", found)
 			}
 			if err := readThrough(t, im); err != nil {
