@@ -7,6 +7,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"imageport/engine/bootproof"
 	"imageport/engine/convert"
 	"imageport/engine/share"
 	"imageport/job"
@@ -33,34 +34,72 @@ type Controller struct {
 type PreflightInput struct {
 	Task     convert.Task `json:"task"`
 	Platform string       `json:"platform"`
-	// OutputID is the search attribute by which jobs with this output are found.
-	OutputID string `json:"outputId"`
+	// Verify is the request's.
+	Verify string `json:"verify,omitempty"`
 }
 
 // Preflight refuses everything that can be refused before a CE exists: it
 // dials the share, inspects and plans on the image, and looks for the output,
 // other jobs that write it, and the platform. It changes nothing.
-func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.Approval, error) {
+func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.Admitted, error) {
 	driver, err := c.Platforms.Driver(in.Platform)
 	if err != nil {
-		return convert.Approval{}, err
+		return convert.Admitted{}, err
 	}
-	if err := c.refuseOtherWriters(ctx, in.OutputID); err != nil {
-		return convert.Approval{}, err
+	if in.Verify == job.VerifyBoot {
+		if err := bootproof.Available(); err != nil {
+			return convert.Admitted{}, err
+		}
+	}
+	if err := c.refuseOtherWriters(ctx, in.Task.Storage, in.Task.Output); err != nil {
+		return convert.Admitted{}, err
 	}
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
-		return convert.Approval{}, err
+		return convert.Admitted{}, err
 	}
 	defer store.Close()
-	approval, err := convert.Preflight(ctx, store, in.Task)
+	admitted, err := convert.Preflight(ctx, store, in.Task)
 	if err != nil {
-		return convert.Approval{}, err
+		return convert.Admitted{}, err
+	}
+	if in.Task.Output == "" { // the files have named it
+		if err := c.refuseOtherWriters(ctx, in.Task.Storage, admitted.Approval.Output); err != nil {
+			return convert.Admitted{}, err
+		}
 	}
 	if err := driver.Check(ctx, c.spec(ctx, CreateCEInput{Name: "ce-" + in.Task.Key, TaskQueue: "ce/" + in.Task.Key, Job: in.Task.Job})); err != nil {
-		return convert.Approval{}, platforms.JobError(in.Platform, err)
+		return convert.Admitted{}, platforms.JobError(in.Platform, err)
 	}
-	return approval, nil
+	return admitted, nil
+}
+
+// ProveBootInput names the output that firmware is to start.
+type ProveBootInput struct {
+	Task     convert.Task     `json:"task"`
+	Composed convert.Composed `json:"composed"`
+}
+
+// oneBoot lets one proof run at a time in a process: each takes a core and a
+// GiB of memory.
+var oneBoot = make(chan struct{}, 1)
+
+// ProveBoot starts the composed output's own boot manager under UEFI firmware,
+// from the share and without writing to it.
+func (c *Controller) ProveBoot(ctx context.Context, in ProveBootInput) (job.BootProof, error) {
+	durable.Report(ctx, job.Progress{Step: "wait for another boot proof"})
+	select {
+	case oneBoot <- struct{}{}:
+		defer func() { <-oneBoot }()
+	case <-ctx.Done():
+		return job.BootProof{}, ctx.Err()
+	}
+	store, err := c.Dial(ctx, in.Task.Storage)
+	if err != nil {
+		return job.BootProof{}, err
+	}
+	defer store.Close()
+	return convert.ProveBoot(ctx, store, in.Composed, func(p job.Progress) { durable.Report(ctx, p) })
 }
 
 // CreateCEInput orders a Compositing Engine.

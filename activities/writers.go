@@ -16,7 +16,14 @@ import (
 // The workflow id cannot tell: the Temporal CLI takes any. Of two such jobs
 // the one that was started first goes on. A job that visibility does not show
 // yet slips through; publishing, which never replaces, catches it.
-func (c *Controller) refuseOtherWriters(ctx context.Context, outputID string) error {
+func (c *Controller) refuseOtherWriters(ctx context.Context, where job.StorageLocation, output string) error {
+	if output == "" {
+		return nil // not known yet
+	}
+	outputID, err := where.FileID(output)
+	if err != nil {
+		return err
+	}
 	info := activity.GetInfo(ctx)
 	temporal := activity.GetClient(ctx)
 	running, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{

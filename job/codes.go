@@ -46,8 +46,6 @@ const (
 	AlreadyGPT             Code = "ALREADY_GPT"
 	NoMBR                  Code = "NO_MBR"
 	BadPartitionTable      Code = "BAD_PARTITION_TABLE"
-	ExtendedPartition      Code = "EXTENDED_PARTITION"
-	NoSystemReserved       Code = "NO_SYSTEM_RESERVED"
 	DynamicDisk            Code = "DYNAMIC_DISK"
 	UnknownPartitionType   Code = "UNKNOWN_PARTITION_TYPE"
 	NoActivePartition      Code = "NO_ACTIVE_PARTITION"

@@ -58,8 +58,30 @@ type ReverseImage struct {
 // Specification: "Convert to UEFI".
 type ConvertToUEFI struct {
 	Request
+	// OutputImageFilename may be left out where PVSVersion names the output.
 	OutputImageFilename string `json:"outputImageFilename"`
+
+	// What follows is ours.
+
+	// DryRun ends the job after its plan, which is then the result.
+	DryRun bool `json:"dryRun,omitempty"`
+	// Verify says how the output is verified beyond reading it back: VerifyBoot
+	// or "".
+	Verify string `json:"verify,omitempty"`
+	// PVSVersion is PVSNext to make the output the vDisk's next version, with
+	// its manifest and properties; "" makes just the output.
+	PVSVersion string `json:"pvsVersion,omitempty"`
+	// IgnoreLock converts although PVS has the image in use.
+	IgnoreLock  bool        `json:"ignoreLock,omitempty"`
+	UEFIOptions UEFIOptions `json:"uefiOptions,omitzero"`
 }
+
+const (
+	// VerifyBoot starts the output's own boot manager under UEFI firmware.
+	VerifyBoot = "boot"
+	// PVSNext is the number after that of the vDisk's last version.
+	PVSNext = "next"
+)
 
 // UpgradePVS asks for a copy of a vDisk with other PVS target software.
 // Specification: "Upgrade PVS".

@@ -23,6 +23,7 @@ const (
 	PhaseCreateCE  Phase = "createCE"  // creating the Compositing Engine
 	PhaseEnrol     Phase = "enrol"     // waiting for it to report
 	PhaseCompose   Phase = "compose"   // it works on the image
+	PhaseVerify    Phase = "verify"    // firmware starts the output
 	PhasePublish   Phase = "publish"   // the output gets its name
 	PhaseTearDown  Phase = "tearDown"  // the CE and partial files are removed
 	PhaseDone      Phase = "done"
@@ -53,43 +54,4 @@ type Status struct {
 	Warnings  []string   `json:"warnings,omitempty"`
 	Error     *Error     `json:"error,omitempty"`
 	Result    *Result    `json:"result,omitempty"`
-}
-
-// Result is what a completed convertToUefi job made.
-type Result struct {
-	Output             string      `json:"output"` // UNC path
-	OutputFile         string      `json:"outputFile"`
-	SizeBytes          int64       `json:"sizeBytes"`
-	SHA256             string      `json:"sha256"` // of the output file
-	VirtualSizeBytes   int64       `json:"virtualSizeBytes"`
-	ChangedBytes       int64       `json:"changedBytes"` // guest-visible, in pages of 4 KiB
-	DataWriteGUID      string      `json:"dataWriteGuid"`
-	Parent             Parent      `json:"parent"`
-	DiskGUID           string      `json:"diskGuid"`
-	ESPPlacement       string      `json:"espPlacement"` // "gap" or "reuse"
-	Partitions         []Partition `json:"partitions"`
-	WindowsProduct     string      `json:"windowsProduct"`
-	WindowsBuild       int         `json:"windowsBuild"`
-	BytesRead          int64       `json:"bytesRead"`    // from the share, by the CE
-	BytesWritten       int64       `json:"bytesWritten"` // to the share, by the CE
-	Warnings           []string    `json:"warnings,omitempty"`
-	CompositingEngines int         `json:"compositingEngines"` // how many it took: more than 1 when one was lost
-}
-
-// Parent is the image that a differencing disk depends on.
-type Parent struct {
-	File          string    `json:"file"`
-	SizeBytes     int64     `json:"sizeBytes"`
-	Modified      time.Time `json:"modified"`
-	DataWriteGUID string    `json:"dataWriteGuid"`
-}
-
-// Partition is one partition of the output.
-type Partition struct {
-	Number     int    `json:"number"` // from 1
-	Name       string `json:"name"`
-	Type       string `json:"type"` // GUID
-	ID         string `json:"id"`   // GUID
-	StartBytes int64  `json:"startBytes"`
-	SizeBytes  int64  `json:"sizeBytes"`
 }

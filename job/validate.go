@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // problems gathers what is wrong with a request, so that one answer names all.
@@ -73,12 +74,33 @@ func (r *ReverseImage) validate(bad *problems) {
 
 func (r *ConvertToUEFI) validate(bad *problems) {
 	r.Request.validate(bad)
-	bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
+	if r.PVSVersion != "" && !strings.EqualFold(r.PVSVersion, PVSNext) {
+		bad.add("pvsVersion %q is not %s", r.PVSVersion, PVSNext)
+	}
+	if r.PVSVersion != "" {
+		r.PVSVersion = PVSNext
+		if r.OutputImageFilename != "" {
+			bad.add("give either outputImageFilename or pvsVersion, which names the output by its version")
+		}
+		if r.OverwriteOutput {
+			bad.add("overwriteOutput does not go with pvsVersion: a new version replaces nothing")
+		}
+	} else {
+		bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
+		bad.pvsReady(&r.Request, r.OutputFile())
+	}
+	if r.Verify != "" && !strings.EqualFold(r.Verify, VerifyBoot) {
+		bad.add("verify %q is not %s", r.Verify, VerifyBoot)
+	} else if r.Verify != "" {
+		r.Verify = VerifyBoot
+	}
+	r.UEFIOptions.validate(bad)
 }
 
 func (r *UpgradePVS) validate(bad *problems) {
 	r.Request.validate(bad)
 	bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
+	bad.pvsReady(&r.Request, r.OutputFile())
 	bad.require("upgradeOptions.installPvs", r.UpgradeOptions.InstallPVS)
 }
 
@@ -90,6 +112,30 @@ func (p *problems) output(r *Request, given, file string) {
 	}
 	if given != "" && strings.EqualFold(file, r.InputFile()) {
 		p.add("outputImageFilename %q is the input image itself", given)
+	}
+}
+
+// What PVS accepts: the name of a vDisk, and the path of a file, in characters.
+const (
+	pvsNameLimit = 52
+	pvsPathLimit = 127
+)
+
+// pvsReady checks that PVS will take the output.
+func (p *problems) pvsReady(r *Request, file string) {
+	name := strings.TrimSuffix(file, path.Ext(file))
+	if i := strings.IndexFunc(name, func(r rune) bool { return r > '~' }); i >= 0 {
+		p.add("outputImageFilename %q holds characters that are not ASCII: PVS does not take them", name)
+	}
+	if n := utf8.RuneCountInString(name); n > pvsNameLimit {
+		p.add("outputImageFilename %q is %d characters long without its extension: PVS takes at most %d", name, n, pvsNameLimit)
+	}
+	folder, err := r.InputStorageLocation.Folder()
+	if err != nil {
+		return // said already
+	}
+	if full := folder.UNC(file); utf8.RuneCountInString(full) > pvsPathLimit {
+		p.add("the output's path %s is %d characters long: PVS takes at most %d", full, utf8.RuneCountInString(full), pvsPathLimit)
 	}
 }
 
@@ -133,8 +179,12 @@ func (r *Request) InputFile() string {
 }
 
 // OutputFile is the name of the differencing disk's file. Where the request
-// gives no extension it is .avhdx or .avhd: what PVS looks for.
+// gives no extension it is .avhdx or .avhd: what PVS looks for. It is "" where
+// the files on the share decide on it (PVSVersion).
 func (r *ConvertToUEFI) OutputFile() string {
+	if r.PVSVersion != "" {
+		return ""
+	}
 	ext := ".avhdx"
 	if r.InputImageFormat == FormatVHD {
 		ext = ".avhd"
@@ -159,7 +209,12 @@ func (r *Request) WorkflowID() (string, error) {
 }
 
 func (r *Request) canonicalFile(file string) (string, error) {
-	folder, err := r.InputStorageLocation.Folder()
+	return r.InputStorageLocation.FileID(file)
+}
+
+// FileID identifies a file at the location as WorkflowID does the image.
+func (s StorageLocation) FileID(file string) (string, error) {
+	folder, err := s.Folder()
 	if err != nil {
 		return "", Errorf(BadRequest, "Correct the request", "inputStorageLocation: %w", err)
 	}
@@ -180,7 +235,11 @@ func printable(id string) string {
 	return b.String()
 }
 
-// OutputID identifies the output file as WorkflowID does the image.
+// OutputID identifies the output file as WorkflowID does the image; "" where
+// its name is not known yet.
 func (r *ConvertToUEFI) OutputID() (string, error) {
+	if r.OutputFile() == "" {
+		return "", nil
+	}
 	return r.canonicalFile(r.OutputFile())
 }

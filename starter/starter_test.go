@@ -263,7 +263,7 @@ func TestLongNamesFitTheSummary(t *testing.T) {
 	s := newSite(t)
 	startertest.Serve(t, s.temporal, s.queue)
 	long := strings.Repeat("x", 180)
-	started, err := s.Start(t.Context(), job.OpConvertToUEFI, startertest.Body(s.queue, s.image+long, long+"-converted"))
+	started, err := s.Start(t.Context(), job.OpConvertToUEFI, startertest.Body(s.queue, s.image+long, "converted"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"imageport/activities"
+	"imageport/engine/fusefile"
 	"imageport/engine/share"
 	"imageport/job"
 	"imageport/job/durable"
@@ -90,6 +92,9 @@ func registry(cfg Config) (platforms.Registry, error) {
 // waits for the activities that are under way, for ten seconds at most; what
 // they leave unfinished, another worker takes up. A Worker runs once.
 func (w *Worker) Run(ctx context.Context) error {
+	// What a worker that was killed has left mounted is in nobody's way, but it
+	// adds up.
+	_ = fusefile.CleanStale(os.TempDir())
 	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
 		if ctx.Err() != nil {
 			return nil

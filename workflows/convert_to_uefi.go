@@ -7,6 +7,7 @@ import (
 	"imageport/activities"
 	"imageport/engine/convert"
 	"imageport/job"
+	"imageport/job/durable"
 )
 
 // ConvertToUEFI makes a GPT/UEFI differencing disk beside a BIOS/MBR vDisk.
@@ -29,14 +30,16 @@ func ConvertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, 
 	if err := j.admit(ctx, &req.Request, req.OutputFile(), outputID, warnings); err != nil {
 		return j.end(ctx, nil, err)
 	}
-	c := &convertToUEFI{lifecycle: j, outputID: outputID, task: convert.Task{
-		Job:       j.status.JobID,
-		Key:       j.key,
-		Storage:   req.InputStorageLocation,
-		Input:     req.InputFile(),
-		Output:    req.OutputFile(),
-		Format:    req.InputImageFormat,
-		Overwrite: req.OverwriteOutput,
+	c := &convertToUEFI{lifecycle: j, req: req, task: convert.Task{
+		Job:        j.status.JobID,
+		Key:        j.key,
+		Storage:    req.InputStorageLocation,
+		Input:      req.InputFile(),
+		Output:     req.OutputFile(),
+		Format:     req.InputImageFormat,
+		Overwrite:  req.OverwriteOutput,
+		IgnoreLock: req.IgnoreLock,
+		Options:    req.UEFIOptions,
 	}}
 	res, err := c.run(ctx)
 	return j.end(ctx, res, err)
@@ -45,15 +48,20 @@ func ConvertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, 
 // convertToUEFI is one job: what it is to do, and how far it has come.
 type convertToUEFI struct {
 	*lifecycle
+	req      job.ConvertToUEFI
 	task     convert.Task
-	outputID string
-	approval convert.Approval
+	admitted convert.Admitted
 	composed *convert.Composed
+	boot     *job.BootProof
 }
 
 func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 	if err := c.preflight(ctx); err != nil {
 		return nil, orCanceled(ctx, err) // nothing was made yet
+	}
+	if c.req.DryRun {
+		preview := c.admitted.Preview
+		return &preview, nil
 	}
 	defer func() { // armed before the first CE: an attempt that failed may have made one
 		if err = c.tearDown(ctx, err, c.finish); err != nil {
@@ -64,22 +72,37 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 		if err := c.compose(ctx, queue); err != nil {
 			return err
 		}
+		if err := c.proveBoot(ctx); err != nil {
+			return err
+		}
 		return c.publish(ctx, queue)
 	})
 	if err != nil {
 		return nil, err
 	}
 	result := c.composed.Result
+	result.Boot = c.boot
 	result.Warnings = c.status.Warnings
 	result.CompositingEngines = c.ces
 	return &result, nil
 }
 
 func (c *convertToUEFI) preflight(ctx workflow.Context) error {
-	in := activities.PreflightInput{Task: c.task, Platform: c.status.Platform, OutputID: c.outputID}
-	err := workflow.ExecuteActivity(checking(ctx, "check "+c.task.Input), ctl.Preflight, in).Get(ctx, &c.approval)
-	c.status.Warnings = append(c.status.Warnings, c.approval.Warnings...)
-	return err
+	in := activities.PreflightInput{Task: c.task, Platform: c.status.Platform, Verify: c.req.Verify}
+	if err := workflow.ExecuteActivity(checking(ctx, "check "+c.task.Input), ctl.Preflight, in).Get(ctx, &c.admitted); err != nil {
+		return err
+	}
+	c.status.Warnings = append(c.status.Warnings, c.admitted.Preview.Warnings...)
+	if c.task.Output != "" {
+		return nil
+	}
+	// The files on the share have named the output.
+	c.task.Output, c.status.Output = c.admitted.Approval.Output, c.admitted.Preview.Output
+	id, err := c.task.Storage.FileID(c.task.Output)
+	if err != nil {
+		return err
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, durable.AttrOutput.ValueSet(durable.Keyword(id)))
 }
 
 // compose writes the output under a partial name, unless an earlier CE has.
@@ -91,9 +114,26 @@ func (c *convertToUEFI) compose(ctx workflow.Context, queue string) error {
 		return err
 	}
 	var composed convert.Composed
-	err := workflow.ExecuteActivity(composing(ctx, queue, "compose "+c.task.Output), ce.Compose, c.task, c.approval).Get(ctx, &composed)
+	err := workflow.ExecuteActivity(composing(ctx, queue, "compose "+c.task.Output), ce.Compose, c.task, c.admitted.Approval).Get(ctx, &composed)
 	if err == nil {
 		c.composed = &composed
+	}
+	return err
+}
+
+// proveBoot has firmware start the output, where the request asks for it.
+func (c *convertToUEFI) proveBoot(ctx workflow.Context) error {
+	if c.req.Verify != job.VerifyBoot || c.boot != nil {
+		return nil
+	}
+	if err := c.enter(ctx, job.PhaseVerify); err != nil {
+		return err
+	}
+	var proof job.BootProof
+	in := activities.ProveBootInput{Task: c.task, Composed: *c.composed}
+	err := workflow.ExecuteActivity(proving(ctx, "boot "+c.task.Output), ctl.ProveBoot, in).Get(ctx, &proof)
+	if err == nil {
+		c.boot = &proof
 	}
 	return err
 }
@@ -103,7 +143,7 @@ func (c *convertToUEFI) publish(ctx workflow.Context, queue string) error {
 	if err := c.enter(ctx, job.PhasePublish); err != nil {
 		return err
 	}
-	return workflow.ExecuteActivity(composing(ctx, queue, "publish "+c.task.Output), ce.Publish, c.task, c.approval, *c.composed).Get(ctx, nil)
+	return workflow.ExecuteActivity(composing(ctx, queue, "publish "+c.task.Output), ce.Publish, c.task, c.admitted.Approval, *c.composed).Get(ctx, nil)
 }
 
 // finish keeps or takes back what the job made on the share.
@@ -112,6 +152,6 @@ func (c *convertToUEFI) finish(ctx workflow.Context, keep bool) error {
 	if !keep {
 		summary = "remove what the job made"
 	}
-	in := activities.FinishInput{Task: c.task, Approval: c.approval, Composed: c.composed, Keep: keep}
+	in := activities.FinishInput{Task: c.task, Approval: c.admitted.Approval, Composed: c.composed, Keep: keep}
 	return workflow.ExecuteActivity(cleaning(ctx, summary), ctl.Finish, in).Get(ctx, nil)
 }

@@ -58,9 +58,15 @@ func (s *jobSuite) SetupTest() {
 	}).Maybe()
 }
 
+// admitted is what preflight finds.
+var admitted = convert.Admitted{
+	Approval: convert.Approval{Output: "out.avhdx", PlanDigest: "plan"},
+	Preview:  job.Result{DryRun: true, OutputFile: "out.avhdx", Plan: []byte(`{"esp":{}}`), Warnings: []string{"mind the gap"}},
+}
+
 // approve lets preflight pass, and CEs be created.
 func (s *jobSuite) approve() {
-	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{PlanDigest: "plan", Warnings: []string{"mind the gap"}}, nil)
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(admitted, nil)
 	s.env.OnActivity(ctl.CreateCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.CreateCEInput) (activities.CE, error) {
 		s.created = append(s.created, in.Name)
 		return activities.CE{Ref: in.Name, EnrolWithin: time.Minute}, nil
@@ -79,7 +85,7 @@ func (s *jobSuite) enrol() {
 }
 
 func (s *jobSuite) compose() {
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Partial: "out.avhdx.x.partial", Result: job.Result{OutputFile: "out.avhdx"}}, nil)
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Pieces: []convert.Piece{{Name: "out.avhdx", Partial: "out.avhdx.x.partial"}}, Result: job.Result{OutputFile: "out.avhdx"}}, nil)
 }
 
 func (s *jobSuite) publish(result error) {
@@ -159,7 +165,7 @@ func (s *jobSuite) TestWrongQueue() {
 }
 
 func (s *jobSuite) TestPreflightRefusesBeforeACEExists() {
-	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{},
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Admitted{},
 		durable.Failure(job.Errorf(job.Hibernated, "shut it down", "Windows is hibernated"))).Once()
 	_, err := s.run(body)
 	s.refused(err, job.Hibernated)
@@ -169,7 +175,7 @@ func (s *jobSuite) TestPreflightRefusesBeforeACEExists() {
 }
 
 func (s *jobSuite) TestCreateFailsAndIsCleanedUp() {
-	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(convert.Approval{}, nil)
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(admitted, nil)
 	s.env.OnActivity(ctl.CreateCE, mock.Anything, mock.Anything).Return(activities.CE{}, durable.Failure(job.Errorf(job.PlatformRefused, "", "no such datastore")))
 	s.finish(nil)
 	_, err := s.run(body)
@@ -208,7 +214,7 @@ func (s *jobSuite) TestLostCEIsReplacedAndComposesAgain() {
 func (s *jobSuite) TestCELostInPublishIsNotComposedAgain() {
 	s.approve()
 	s.enrol()
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Partial: "p"}, nil).Once()
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Pieces: []convert.Piece{{Name: "out.avhdx", Partial: "p"}}}, nil).Once()
 	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil, "progress")
 	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(lost).Once()
 	s.publish(nil)
@@ -302,6 +308,71 @@ func (s *jobSuite) TestAllCEsLost() {
 	s.finish(nil)
 	_, err := s.run(body)
 	s.refused(err, job.CELost)
+}
+
+// with adds fields to the request.
+func with(fields string) string { return strings.Replace(body, "{", "{"+fields+",", 1) }
+
+// A dry run ends with its plan: no CE, and nothing to clean up.
+func (s *jobSuite) TestDryRun() {
+	s.approve()
+	res, err := s.run(with(`"dryRun":true`))
+	s.Require().NoError(err)
+	s.True(res.DryRun)
+	s.JSONEq(`{"esp":{}}`, string(res.Plan))
+	s.Empty(s.created)
+	s.Empty(s.finished)
+	s.Equal(job.StateCompleted, s.status().State)
+	s.Contains(s.status().Warnings, "mind the gap")
+}
+
+// The next version's name comes from the share.
+func (s *jobSuite) TestNextVersion() {
+	next := admitted
+	next.Approval.Output, next.Preview.Output = "win10.4.avhdx", `\\h\disks\win10.4.avhdx`
+	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.PreflightInput) (convert.Admitted, error) {
+		s.Empty(in.Task.Output)
+		return next, nil
+	})
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	_, err := s.run(strings.Replace(with(`"pvsVersion":"Next"`), `"outputImageFilename":"out",`, "", 1))
+	s.Require().NoError(err)
+	s.Equal("win10.4.avhdx", s.finished[0].Task.Output)
+	s.Equal(next.Preview.Output, s.status().Output)
+}
+
+// The output is booted before it gets its name, once, and a failure takes
+// everything back.
+func (s *jobSuite) TestBootProof() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.env.OnActivity(ctl.ProveBoot, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.ProveBootInput) (job.BootProof, error) {
+		s.Equal(job.PhaseVerify, s.status().Phase)
+		return job.BootProof{Reached: "far"}, nil
+	}).Once()
+	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil, "progress")
+	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(lost).Once()
+	s.publish(nil)
+	s.finish(nil)
+	res, err := s.run(with(`"verify":"boot"`))
+	s.Require().NoError(err)
+	s.Equal("far", res.Boot.Reached)
+}
+
+func (s *jobSuite) TestBootFails() {
+	s.approve()
+	s.enrol()
+	s.compose()
+	s.env.OnActivity(ctl.ProveBoot, mock.Anything, mock.Anything).Return(job.BootProof{}, durable.Failure(job.Errorf(job.BootFailed, "report it", "firmware found nothing")))
+	s.finish(nil)
+	_, err := s.run(with(`"verify":"boot"`))
+	s.refused(err, job.BootFailed)
+	s.False(s.finished[0].Keep)
 }
 
 func (s *jobSuite) TestUnsupportedOperationsSaySo() {

@@ -72,6 +72,18 @@ func composing(ctx workflow.Context, queue, summary string) workflow.Context {
 	})
 }
 
+// proving is for firmware on an emulated machine: minutes without hardware
+// support.
+func proving(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		Summary:             summary,
+		StartToCloseTimeout: 15 * time.Minute,
+		HeartbeatTimeout:    heartbeatTimeout,
+		WaitForCancellation: true, // or tear-down would delete what it reads
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
+	})
+}
+
 // cleaning is for what must happen: retried for a day, whatever the failure.
 func cleaning(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -144,12 +144,19 @@ const diskProgressEvery = 100 * time.Millisecond
 
 // showBytes shows how far a step of work is, until end is called.
 func (a *app) showBytes(phase, step string) (report func(done, total int64), end func()) {
+	steps, end := a.showSteps(phase)
+	return func(done, total int64) { steps(job.Progress{Step: step, DoneBytes: done, TotalBytes: total}) }, end
+}
+
+// showSteps shows how far work is that has steps, until end is called.
+func (a *app) showSteps(phase string) (report func(job.Progress), end func()) {
 	p, started := newProgress(a.err, time.Now), time.Now()
 	var shown time.Time
-	report = func(done, total int64) {
-		if now := time.Now(); done == total || now.Sub(shown) >= diskProgressEvery {
-			shown = now
-			p.show(job.Status{State: job.StateRunning, Started: started, Phase: job.Phase(phase), Progress: &job.Progress{Step: step, DoneBytes: done, TotalBytes: total}})
+	var last string
+	report = func(at job.Progress) {
+		if now := time.Now(); at.Step != last || at.DoneBytes == at.TotalBytes || now.Sub(shown) >= diskProgressEvery {
+			shown, last = now, at.Step
+			p.show(job.Status{State: job.StateRunning, Started: started, Phase: job.Phase(phase), Progress: &at})
 		}
 	}
 	return report, p.end

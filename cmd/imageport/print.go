@@ -73,15 +73,25 @@ func (p *printer) field(name, value string) {
 }
 
 func (p *printer) result(r job.Result) {
+	if r.DryRun {
+		p.plan(r)
+		p.pvs(r.PVS)
+		return
+	}
 	p.field("size", fmt.Sprintf("%s, for %s changed of a disk of %s", sizeText(r.SizeBytes), sizeText(r.ChangedBytes), sizeText(r.VirtualSizeBytes)))
 	p.field("sha256", r.SHA256)
 	if r.WindowsProduct != "" {
 		p.field("windows", fmt.Sprintf("%s, build %d", r.WindowsProduct, r.WindowsBuild))
 	}
-	p.field("ESP", r.ESPPlacement)
+	p.field("ESP", espText(r.ESPPlacement))
+	if v := r.Verification; v != nil {
+		p.field("verified", fmt.Sprintf("%d checks, %d files of the EFI system partition (-o json lists them)", len(v.Checks), len(v.ESPFiles)))
+	}
+	p.boot(r.Boot)
 	if r.BytesRead > 0 {
 		p.field("traffic", fmt.Sprintf("%s read, %s written", sizeText(r.BytesRead), sizeText(r.BytesWritten)))
 	}
+	p.pvs(r.PVS)
 }
 
 // took is how long a job took, or has taken so far.

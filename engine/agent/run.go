@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 
+	"imageport/engine/fusefile"
 	"imageport/job/durable"
 )
 
@@ -16,6 +18,9 @@ import (
 func Run(ctx context.Context, c client.Client, queue string, deadline time.Time, e *Engine) error {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	// What an agent that was killed has left mounted is in nobody's way, but it
+	// adds up.
+	_ = fusefile.CleanStale(os.TempDir())
 	fatal := make(chan error, 1)
 	w := worker.New(c, queue, worker.Options{
 		DisableWorkflowWorker:              true,

@@ -5,14 +5,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
 	"imageport/engine/disk/overlay"
+	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
+	"imageport/engine/diskimage"
 	"imageport/engine/share"
+	"imageport/engine/windows/bootcheck"
 	"imageport/engine/windows/bootconv"
 	"imageport/job"
 )
@@ -35,38 +39,37 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 		return Composed{}, err
 	}
 	defer im.Close()
-	if im.id != a.Source || im.info.DataWriteGUID != a.DataWriteGUID {
-		return Composed{}, changed(t, a.Source, im.id)
+	if !im.same(a.Source) {
+		return Composed{}, changed(t, a.Source, im.layers)
 	}
-	inspected, plan, err := im.plan(t)
+	inspected, plan, err := im.plan(ctx, t)
 	if err != nil {
 		return Composed{}, err
 	}
 	if plan.Digest() != a.PlanDigest {
 		return Composed{}, job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image", "%s gives another plan than in preflight, although its size and modification time are the same", t.Input)
 	}
-	changes := overlay.New(im.disk)
-	err = inspected.Apply(ctx, plan, changes, func(done, total int64) {
-		report(job.Progress{Step: "read boot files", DoneBytes: done, TotalBytes: total})
+	changes := overlay.New(im.Chain)
+	err = inspected.Apply(ctx, plan, changes, shrinker{}, func(step string, done, total int64) {
+		report(job.Progress{Step: step, DoneBytes: done, TotalBytes: total})
 	})
 	if err != nil {
-		return Composed{}, job.At(t.Input, diskError(err))
+		return Composed{}, job.At(t.Input, diskimage.Coded(err))
 	}
 	if err := changes.DropUnchanged(); err != nil {
 		return Composed{}, job.At(t.Input, err)
 	}
 
-	out := output{task: t, partial: t.partialPrefix() + attempt + ".partial", guid: uuid.NewSHA1(im.seed(t), []byte("data write"))}
+	out := output{task: t, partial: t.partialPrefix() + attempt + ".partial", id: uuid.NewSHA1(im.seed(t), []byte("data write"))}
 	if err := out.write(ctx, store, im, changes, report); err != nil {
 		return Composed{}, err
 	}
-	if err := out.verify(ctx, store, im, inspected, plan, report); err != nil {
+	verification, err := out.verify(ctx, store, im, plan, report)
+	if err != nil {
 		return Composed{}, job.At(out.partial, err)
 	}
-	if now, err := stat(ctx, store, t.Input); err != nil {
-		return Composed{}, err
-	} else if now == nil || *now != a.Source {
-		return Composed{}, changed(t, a.Source, im.id)
+	if err := im.Unchanged(ctx); err != nil {
+		return Composed{}, diskimage.Coded(err)
 	}
 	written, err := stat(ctx, store, out.partial)
 	if err != nil {
@@ -75,112 +78,121 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	if written == nil || written.SizeBytes != out.size {
 		return Composed{}, job.Errorf(job.VerifyFailed, "Start the job again", "%s has changed since it was verified", out.partial)
 	}
-	return Composed{Partial: out.partial, File: *written, Result: out.result(im, plan, changes)}, nil
+	result := im.describe(t, a.Version, plan)
+	result.SizeBytes, result.SHA256, result.ID = out.size, out.sha256, out.id.String()
+	result.ChangedBytes = changes.DirtyBytes()
+	result.Verification = &verification
+	result.BytesRead, result.BytesWritten = im.read.Load()+out.read.Load(), out.size
+	composed := Composed{Result: result, Pieces: []Piece{{Name: t.Output, Partial: out.partial, File: *written, Existing: a.Existing}}}
+	if a.Version != nil {
+		pieces, err := a.Version.pieces(ctx, store, t, attempt, *written)
+		if err != nil {
+			return Composed{}, err
+		}
+		composed.Pieces = append(composed.Pieces, pieces...)
+	}
+	return composed, nil
 }
 
-func changed(t Task, was, is FileID) error {
-	return job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image",
-		"%s changed while the job ran: preflight saw %d bytes of %s, now it has %d bytes of %s", t.Input, was.SizeBytes, was.Modified, is.SizeBytes, is.Modified)
+func changed(t Task, was, is []Layer) error {
+	for i, l := range is {
+		if i < len(was) && was[i] != l {
+			return job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image",
+				"%s changed while the job ran: preflight saw %s with %d bytes of %s, now it is %s with %d bytes of %s", t.Input,
+				was[i].Name, was[i].File.SizeBytes, was[i].File.Modified, l.Name, l.File.SizeBytes, l.File.Modified)
+		}
+	}
+	return job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image", "%s changed while the job ran: preflight saw a chain of %d files, now there are %d", t.Input, len(was), len(is))
 }
 
 // output is the differencing disk that Compose makes.
 type output struct {
 	task    Task
 	partial string
-	guid    uuid.UUID // DataWriteGuid
+	id      uuid.UUID // what children know it by
 	size    int64
 	sha256  string
 	read    atomic.Int64 // from the share, when it was verified
 }
 
-// write serialises the changes.
+// write serialises the changes, in the container of the image: a locator cannot
+// link to another one.
 func (o *output) write(ctx context.Context, store share.Store, im *image, changes *overlay.Overlay, report func(job.Progress)) error {
 	f, err := store.CreateExcl(ctx, o.partial)
 	if err != nil {
 		return err
 	}
-	folder, err := o.task.Storage.Folder()
-	if err != nil {
-		f.Close()
-		return job.Errorf(job.BadRequest, "Correct the request", "inputStorageLocation: %w", err)
+	relative, absolute := `.\`+o.task.Input, o.task.path(o.task.Input)
+	if absolute == o.task.Input {
+		absolute = "" // a local folder has no path that Windows knows
 	}
-	o.size, err = vhdx.WriteChild(ctx, f, changes, vhdx.ChildOptions{
-		Parent:         im.info,
-		ParentRelative: `.\` + o.task.Input,
-		ParentAbsolute: folder.UNC(o.task.Input),
-		BlockSize:      blockSize,
-		FileWriteGUID:  uuid.NewSHA1(o.guid, []byte("file write")),
-		DataWriteGUID:  o.guid,
-		Creator:        "imageport",
-	}, func(done, total int64) {
+	progress := func(done, total int64) {
 		report(job.Progress{Step: "write " + o.task.Output, DoneBytes: done, TotalBytes: total})
-	})
+	}
+	if parent := im.top(); parent.VHDX != nil {
+		o.size, err = vhdx.WriteChild(ctx, f, changes, vhdx.ChildOptions{
+			Parent: *parent.VHDX, ParentRelative: relative, ParentAbsolute: absolute,
+			BlockSize:     blockSize,
+			FileWriteGUID: uuid.NewSHA1(o.id, []byte("file write")),
+			DataWriteGUID: o.id,
+			Creator:       "imageport",
+		}, progress)
+	} else {
+		o.size, err = vhd.WriteChild(ctx, f, changes, vhd.ChildOptions{
+			Parent: *parent.VHD, ParentRelative: relative, ParentAbsolute: absolute,
+			BlockSize: blockSize,
+			UniqueID:  o.id,
+			Timestamp: parent.ModTime,
+		}, progress)
+	}
 	return errors.Join(err, f.Close())
 }
 
 // verify reads the file back through handles of its own: its checksum, its
-// link to the parent, and what a guest would see.
-func (o *output) verify(ctx context.Context, store share.Store, im *image, inspected *bootconv.Image, plan *bootconv.Plan, report func(job.Progress)) error {
-	report(job.Progress{Step: "verify " + o.task.Output, TotalBytes: o.size})
+// link to the parent, and what firmware and Windows would find on its disk.
+func (o *output) verify(ctx context.Context, store share.Store, im *image, plan *bootconv.Plan, report func(job.Progress)) (job.Verification, error) {
+	step := job.Progress{Step: "verify " + o.task.Output, TotalBytes: o.size}
+	report(step)
+	failed := func(err error) (job.Verification, error) {
+		return job.Verification{}, job.Errorf(job.VerifyFailed, "Start the job again; if it fails again, report it", "%w", err)
+	}
+	back := &image{}
+	c, err := diskimage.Open(ctx, diskimage.Input{Folder: back.folder(store), Name: o.partial})
+	switch code := job.CodeOf(err); {
+	case code == job.DiskCorrupt, code == job.WrongFormat: // it was written wrongly
+		return failed(fmt.Errorf("it cannot be opened: %w", err))
+	case err != nil:
+		return job.Verification{}, err
+	}
+	defer func() {
+		o.read.Add(back.read.Load())
+		_ = c.Close()
+	}()
+	layers := c.Layers()
+	if top := layers[len(layers)-1]; top.FileSize != o.size || top.ID != o.id.String() {
+		return failed(fmt.Errorf("it has %d bytes and the id %s; %d and %s were written", top.FileSize, top.ID, o.size, o.id))
+	}
+	if len(layers) != len(im.layers)+1 || layers[len(layers)-2].Name != im.top().Name || layers[len(layers)-2].ID != im.top().ID {
+		return failed(fmt.Errorf("its parent is %s, not %s", layers[max(0, len(layers)-2)].Name, im.top().Name))
+	}
 	f, err := store.Open(ctx, o.partial)
 	if err != nil {
-		return err
+		return job.Verification{}, err
 	}
 	defer f.Close()
-	if f.Size() != o.size {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "the file has %d bytes, %d were written", f.Size(), o.size)
-	}
-	written := cached(counter{f, &o.read})
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(written, 0, o.size), func(done int64) {
-		report(job.Progress{Step: "verify " + o.task.Output, DoneBytes: done, TotalBytes: o.size})
+	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(counter{f, &o.read}, 0, o.size), func(done int64) {
+		step.DoneBytes = done
+		report(step)
 	}, 0}, make([]byte, 1<<20)); err != nil {
-		return err
+		return job.Verification{}, err
 	}
 	o.sha256 = hex.EncodeToString(sum.Sum(nil))
-	child, err := vhdx.Open(written, o.size)
-	if err != nil {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "%w", err)
+	found, err := bootcheck.Check(ctx, c, plan.Expected())
+	if errors.Is(err, bootcheck.ErrWrong) {
+		return failed(err)
 	}
-	if child.Info().DataWriteGUID != o.guid {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "its DataWriteGuid is %s instead of %s", child.Info().DataWriteGUID, o.guid)
-	}
-	if err := vhdx.VerifyParent(child.Info(), im.info); err != nil {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "%w", err)
-	}
-	merged, err := child.Disk(im.disk)
-	if err != nil {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "%w", err)
-	}
-	return inspected.Verify(ctx, plan, merged)
-}
-
-func (o *output) result(im *image, plan *bootconv.Plan, changes *overlay.Overlay) job.Result {
-	folder, _ := o.task.Storage.Folder() // write has checked it
-	r := job.Result{
-		Output:           folder.UNC(o.task.Output),
-		OutputFile:       o.task.Output,
-		SizeBytes:        o.size,
-		SHA256:           o.sha256,
-		VirtualSizeBytes: im.disk.Size(),
-		ChangedBytes:     changes.DirtyBytes(),
-		DataWriteGUID:    o.guid.String(),
-		Parent:           job.Parent{File: o.task.Input, SizeBytes: im.id.SizeBytes, Modified: im.id.Modified, DataWriteGUID: im.info.DataWriteGUID.String()},
-		DiskGUID:         plan.DiskGUID().String(),
-		ESPPlacement:     string(plan.ESP.Placement),
-		WindowsProduct:   plan.Windows.Product,
-		WindowsBuild:     plan.Windows.Build,
-		BytesRead:        im.read.Load() + o.read.Load(),
-		BytesWritten:     o.size,
-	}
-	for _, e := range plan.After.Entries {
-		sector := int64(plan.After.SectorSize)
-		r.Partitions = append(r.Partitions, job.Partition{
-			Number: e.Index + 1, Name: e.Name, Type: e.Type.String(), ID: e.ID.String(),
-			StartBytes: int64(e.FirstLBA) * sector, SizeBytes: int64(e.Sectors()) * sector,
-		})
-	}
-	return r
+	return found, diskimage.Coded(err)
 }
 
 // removePartials deletes the partial files of this job, as far as it can.

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -19,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"imageport/engine/disk"
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
 	"imageport/job"
@@ -101,11 +99,17 @@ func (f folder) unchanged(t *testing.T, before map[string]string) {
 
 func quiet(job.Progress) {}
 
+// admit gives the approval of a preflight.
+func admit(ctx context.Context, store share.Store, task Task) (Approval, error) {
+	admitted, err := Preflight(ctx, store, task)
+	return admitted.Approval, err
+}
+
 // run does what a job does.
 func (f folder) run(t *testing.T, task Task) (Composed, error) {
 	t.Helper()
 	ctx := t.Context()
-	a, err := Preflight(ctx, f.store, task)
+	a, err := admit(ctx, f.store, task)
 	if err != nil {
 		return Composed{}, err
 	}
@@ -128,7 +132,7 @@ func TestConvert(t *testing.T) {
 		name      string
 		spec      winimage.Spec
 		subformat winimage.Subformat
-		placement string
+		placement job.ESPPlacement
 	}{
 		{"reuse", winimage.Default(), winimage.Dynamic, "reuse"},
 		{"gap at the end", gap, winimage.Dynamic, "gap"},
@@ -156,8 +160,8 @@ func TestConvert(t *testing.T) {
 			if !strings.Contains(after[task.Output], r.SHA256) {
 				t.Errorf("the output is %s, its result says %s", after[task.Output], r.SHA256)
 			}
-			raw := f.flatten(t, task)
-			report, err := ovmf.Boot(t.Context(), ovmf.Options{Disk: raw})
+			f.decodesAlike(t, task, "vhdx")
+			report, err := ovmf.Boot(t.Context(), ovmf.Options{Disk: f.flat(t, task)})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, report.Serial)
 			}
@@ -166,79 +170,6 @@ func TestConvert(t *testing.T) {
 			}
 		})
 	}
-}
-
-// flatten decodes the output through its parent with our reader and with 7zz,
-// which know nothing of each other, and gives the raw disk.
-func (f folder) flatten(t *testing.T, task Task) string {
-	t.Helper()
-	merged := f.open(t, task)
-	raw := filepath.Join(f.path, "..", "merged.img")
-	out, err := os.Create(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	ours, theirs := sha256.New(), sha256.New()
-	r := io.NewSectionReader(merged, 0, merged.Size())
-	zeros := make([]byte, 1<<20)
-	for b := make([]byte, 1<<20); ; {
-		n, err := io.ReadFull(r, b)
-		ours.Write(b[:n])
-		if !bytes.Equal(b[:n], zeros[:n]) {
-			if _, err := out.WriteAt(b[:n], mustSeek(t, r)-int64(n)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	if err := out.Truncate(merged.Size()); err != nil {
-		t.Fatal(err)
-	}
-	seven := exec.CommandContext(t.Context(), "7zz", "e", "-so", "-tvhdx", filepath.Join(f.path, task.Output))
-	seven.Stdout = theirs
-	seven.Stderr = os.Stderr
-	if err := seven.Run(); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(ours.Sum(nil), theirs.Sum(nil)) {
-		t.Errorf("we decode %x, 7zz decodes %x", ours.Sum(nil), theirs.Sum(nil))
-	}
-	return raw
-}
-
-func mustSeek(t *testing.T, s io.Seeker) int64 {
-	n, err := s.Seek(0, io.SeekCurrent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func (f folder) open(t *testing.T, task Task) disk.Disk {
-	t.Helper()
-	var d disk.Disk
-	for _, name := range []string{task.Input, task.Output} {
-		file, err := os.Open(filepath.Join(f.path, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { file.Close() })
-		info, err := file.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		im, err := vhdx.Open(file, info.Size())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d, err = im.Disk(d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return d
 }
 
 // Every refusal of preflight has its code and a remedy, and leaves the folder
@@ -258,24 +189,22 @@ func TestPreflightRefuses(t *testing.T) {
 	}{
 		{"missing image", nil, nil, job.ImageNotFound},
 		{"already GPT", small(func(s *winimage.Spec) { s.AlreadyGPT = true }), nil, job.AlreadyGPT},
-		{"dynamic disk", small(func(s *winimage.Spec) { s.DynamicDisk = true }), nil, job.DynamicDisk},
-		{"extended partition", small(func(s *winimage.Spec) { s.Extended = true }), nil, job.ExtendedPartition},
-		{"no active partition", small(func(s *winimage.Spec) { s.NoActive = true }), nil, job.NoActivePartition},
-		{"several active partitions", small(func(s *winimage.Spec) { s.MultipleActive = true }), nil, job.MultipleActive},
-		{"no BCD", small(func(s *winimage.Spec) { s.NoBCD = true }), nil, job.NoBCD},
 		{"BitLocker", small(func(s *winimage.Spec) { s.BitLocker = true }), nil, job.BitLocker},
-		{"hibernated", small(func(s *winimage.Spec) { s.Hibernated = true }), nil, job.Hibernated},
-		{"dirty NTFS", small(func(s *winimage.Spec) { s.DirtyNTFS = true }), nil, job.NTFSDirty},
-		{"dirty SYSTEM hive", small(func(s *winimage.Spec) { s.DirtySystemHive = true }), nil, job.HiveDirty},
-		{"no EFI files", small(func(s *winimage.Spec) { s.NoEFIFiles = true }), nil, job.MissingBootFile},
-		{"32-bit Windows", small(func(s *winimage.Spec) { s.Windows32Bit = true }), nil, job.NotX64},
-		{"old Windows", small(func(s *winimage.Spec) { s.Build = "9600" }), nil, job.OSTooOld},
-		{"compressed boot file", small(func(s *winimage.Spec) { s.WOFBootFile = true }), nil, job.CompressedBootFile},
-		{"no System Reserved", small(func(s *winimage.Spec) { s.SystemReservedMiB = 0 }), nil, job.NoSystemReserved},
-		{"no Recovery", small(func(s *winimage.Spec) { s.RecoveryMiB = 0 }), nil, job.UnsupportedLayout},
-		{"small System Reserved", small(func(s *winimage.Spec) { s.SystemReservedMiB = 50 }), nil, job.NoSpaceForESP},
-		{"Windows RE in System Reserved", small(func(s *winimage.Spec) { s.WinREInSystem = true }), nil, job.NoSpaceForESP},
-		{"no room behind", small(func(s *winimage.Spec) { s.ToLastSector = true }), nil, job.NoRoomForGPT},
+		{"placement that does not go", ordinary, func(_ *testing.T, _ folder, task *Task) {
+			task.Options.ESPPlacement = []job.ESPPlacement{job.PlaceGap}
+		}, job.NoSpaceForESP},
+		{"boot manager that is not there", ordinary, func(_ *testing.T, _ folder, task *Task) {
+			task.Options.BootManager = job.BootManager2023
+		}, job.MissingBootFile},
+		{"in use by PVS", ordinary, func(t *testing.T, f folder, task *Task) { f.write(t, "win10.lok", "") }, job.ImageLocked},
+		{"not the latest version", ordinary, func(t *testing.T, f folder, task *Task) {
+			task.Output = ""
+			f.write(t, "win10.1.avhdx", "")
+		}, job.NotLatestVersion},
+		{"damaged manifest", ordinary, func(t *testing.T, f folder, task *Task) {
+			task.Output = ""
+			f.write(t, "win10.xml", "<versionManifest>")
+		}, job.ManifestInvalid},
 		{"output exists", ordinary, func(t *testing.T, f folder, task *Task) { f.write(t, task.Output, "theirs") }, job.OutputExists},
 		{"another vDisk under the output's name", ordinary, func(t *testing.T, f folder, task *Task) {
 			task.Overwrite = true
@@ -299,10 +228,6 @@ func TestPreflightRefuses(t *testing.T) {
 		{"VHD by name, VHDX by signature", ordinary, func(_ *testing.T, _ folder, task *Task) { task.Format = job.FormatVHD }, job.WrongFormat},
 		{"not a disk at all", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "PK\x03\x04 not a disk") }, job.WrongFormat},
 		{"empty file", nil, func(t *testing.T, f folder, task *Task) { f.write(t, task.Input, "") }, job.WrongFormat},
-		{"VHD", nil, func(t *testing.T, f folder, task *Task) {
-			task.Input, task.Format = "win10.vhd", job.FormatVHD
-			qemuImg(t, "create", "-f", "vpc", filepath.Join(f.path, task.Input), "64M")
-		}, job.UnsupportedDisk},
 		{"empty disk", nil, func(t *testing.T, f folder, task *Task) {
 			qemuImg(t, "create", "-f", "vhdx", filepath.Join(f.path, task.Input), "64M")
 		}, job.NoMBR},
@@ -311,12 +236,21 @@ func TestPreflightRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, job.DiskCorrupt},
-		{"a version as the input", ordinary, func(t *testing.T, f folder, task *Task) {
+		{"version without its parent", ordinary, func(t *testing.T, f folder, task *Task) {
+			if _, err := f.run(t, *task); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(f.path, task.Input), filepath.Join(f.path, "elsewhere.vhdx")); err != nil {
+				t.Fatal(err)
+			}
+			task.Input, task.Output = task.Output, "again.avhdx"
+		}, job.ImageNotFound},
+		{"already converted version", ordinary, func(t *testing.T, f folder, task *Task) {
 			if _, err := f.run(t, *task); err != nil {
 				t.Fatal(err)
 			}
 			task.Input, task.Output = task.Output, "again.avhdx"
-		}, job.UnsupportedDisk},
+		}, job.AlreadyGPT},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -377,7 +311,7 @@ func TestDeterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if third.Result.DataWriteGUID == first.Result.DataWriteGUID || third.Result.DiskGUID == first.Result.DiskGUID {
+	if third.Result.ID == first.Result.ID || third.Result.DiskGUID == first.Result.DiskGUID {
 		t.Error("another job has the same GUIDs")
 	}
 }
@@ -505,7 +439,7 @@ func (f folder) reset(t *testing.T, old Task) {
 func (f folder) cutAt(t *testing.T, task Task, n int64, keep bool, want Composed) (uncut bool) {
 	t.Helper()
 	ctx := t.Context()
-	a, err := Preflight(ctx, f.store, task)
+	a, err := admit(ctx, f.store, task)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -564,7 +498,7 @@ func (f folder) wholeOrAbsent(t *testing.T, task Task, want Composed) {
 	if err != nil {
 		t.Fatalf("an incomplete output is visible: %v", err)
 	}
-	if im.Info().DataWriteGUID.String() == want.Result.DataWriteGUID && info.Size() != want.Result.SizeBytes {
+	if im.Info().DataWriteGUID.String() == want.Result.ID && info.Size() != want.Result.SizeBytes {
 		t.Fatalf("the output has %d bytes, not %d", info.Size(), want.Result.SizeBytes)
 	}
 }
@@ -589,7 +523,7 @@ func TestPublishNeverReplacesWhatItDidNotSee(t *testing.T) {
 				f.earlierOutput(t, task)
 			}
 			ctx := t.Context()
-			a, err := Preflight(ctx, f.store, task)
+			a, err := admit(ctx, f.store, task)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -622,7 +556,7 @@ func TestPublishNeverReplacesWhatItDidNotSee(t *testing.T) {
 // An image that changes between preflight and the CE's work is refused.
 func TestSourceChanged(t *testing.T) {
 	f, task := newFolder(t, winimage.Small()), newTask()
-	a, err := Preflight(t.Context(), f.store, task)
+	a, err := admit(t.Context(), f.store, task)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -661,7 +595,7 @@ func TestOneOfManyPublishes(t *testing.T) {
 		tasks[i] = newTask()
 		tasks[i].Job, tasks[i].Key = fmt.Sprint("job ", i), fmt.Sprintf("%012x", i)
 		var err error
-		if approvals[i], err = Preflight(t.Context(), store, tasks[i]); err != nil {
+		if approvals[i], err = admit(t.Context(), store, tasks[i]); err != nil {
 			t.Fatal(err)
 		}
 		if composed[i], err = Compose(t.Context(), store, tasks[i], approvals[i], "try", quiet); err != nil {
@@ -691,11 +625,11 @@ func TestOneOfManyPublishes(t *testing.T) {
 		if winner < 0 {
 			t.Fatalf("nobody published: %v", results)
 		}
-		if output, err := stat(t.Context(), store, tasks[winner].Output); err != nil || output == nil || *output != composed[winner].File {
+		if output, err := stat(t.Context(), store, tasks[winner].Output); err != nil || output == nil || *output != composed[winner].Pieces[0].File {
 			t.Fatalf("the output is not that of job %d, which published it: %v", winner, err)
 		}
 		// Lay it back for the next round.
-		if err := os.Rename(filepath.Join(f.path, tasks[winner].Output), filepath.Join(f.path, composed[winner].Partial)); err != nil {
+		if err := os.Rename(filepath.Join(f.path, tasks[winner].Output), filepath.Join(f.path, composed[winner].Pieces[0].Partial)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -716,7 +650,7 @@ func TestSecondRunLeavesTheFirstOnesOutput(t *testing.T) {
 	ctx := t.Context()
 	late := task
 	late.Key = "ba9876543210"
-	a, err := Preflight(ctx, f.store, late)
+	a, err := admit(ctx, f.store, late)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -760,7 +694,7 @@ func TestWhatIsSetAsideIsWhatPreflightSaw(t *testing.T) {
 	task.Overwrite = true
 	f.earlierOutput(t, task)
 	ctx := t.Context()
-	a, err := Preflight(ctx, f.store, task)
+	a, err := admit(ctx, f.store, task)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -804,7 +738,7 @@ func TestHeldPartial(t *testing.T) {
 	f.earlierOutput(t, task)
 	before := f.state(t)
 	ctx := t.Context()
-	a, err := Preflight(ctx, f.store, task)
+	a, err := admit(ctx, f.store, task)
 	if err != nil {
 		t.Fatal(err)
 	}

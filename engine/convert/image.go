@@ -1,98 +1,103 @@
 package convert
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
-	"imageport/engine/disk"
-	"imageport/engine/disk/vhdx"
+	"imageport/engine/disk/chain"
+	"imageport/engine/disk/container"
+	"imageport/engine/diskimage"
 	"imageport/engine/share"
 	"imageport/engine/windows/bootconv"
 	"imageport/job"
 )
 
-// image is the input, open.
+// image is the input, open with its parents.
 type image struct {
-	file share.File
-	id   FileID
-	info vhdx.Info
-	disk disk.Disk
+	*chain.Chain
+	layers []Layer
 	// read counts the bytes that were asked of the share.
-	read *atomic.Int64
+	read atomic.Int64
 }
 
-func (im *image) Close() error { return im.file.Close() }
-
-// openImage opens the task's image and refuses what is not a fixed or dynamic
-// disk of the format that the request names.
+// openImage opens the task's image and refuses what cannot be the parent of a
+// differencing disk of the format that the request names.
 func openImage(ctx context.Context, store share.Store, t Task) (*image, error) {
-	f, err := store.Open(ctx, t.Input)
-	if errors.Is(err, fs.ErrNotExist) {
+	im := &image{}
+	c, err := diskimage.Open(ctx, diskimage.Input{Folder: im.folder(store), Name: t.Input})
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, chain.ErrParentMissing) {
 		return nil, job.Errorf(job.ImageNotFound, "Check inputImageFilename and sharePath", "there is no image %s", t.Input)
 	}
 	if err != nil {
-		return nil, err
+		return nil, job.At(t.Input, err)
 	}
-	im := &image{file: f, id: FileID{f.Size(), f.ModTime().UTC()}, read: new(atomic.Int64)}
-	if err := im.parse(ctx, t); err != nil {
-		f.Close()
+	im.Chain = c
+	for _, l := range c.Layers() {
+		im.layers = append(im.layers, Layer{l.Name, FileID{l.FileSize, l.ModTime.UTC()}, l.ID})
+	}
+	if err := im.check(ctx, t); err != nil {
+		_ = c.Close()
 		return nil, job.At(t.Input, err)
 	}
 	return im, nil
 }
 
-func (im *image) parse(ctx context.Context, t Task) error {
-	counted := counter{im.file, im.read}
-	kind, err := vhdx.SniffFile(counted, im.file.Size())
-	if err != nil {
-		return err
+// folder reads the files of the share through caches, and counts.
+func (im *image) folder(store share.Store) chain.Folder {
+	return chain.FolderOf(func(ctx context.Context, name string) (cachedFile, error) {
+		f, err := store.Open(ctx, name)
+		if err != nil {
+			return cachedFile{}, err
+		}
+		return cachedFile{f, cached(counter{f, &im.read})}, nil
+	})
+}
+
+// check refuses what can be read, but not built on.
+func (im *image) check(ctx context.Context, t Task) error {
+	wanted := map[job.ImageFormat]chain.Container{job.FormatVHDX: chain.VHDX, job.FormatVHD: chain.VHD}
+	if found := im.top().Container; t.Format != "" && found != wanted[t.Format] {
+		return job.Errorf(job.WrongFormat, "Give the inputImageFormat that the file has", "by its signature the file is a %s, the request says %s", found, t.Format)
 	}
-	if wanted := map[job.ImageFormat]string{job.FormatVHDX: "vhdx", job.FormatVHD: "vhd"}[t.Format]; kind != wanted {
-		return job.Errorf(job.WrongFormat, "Give the inputImageFormat that the file has", "by its signature the file is of the format %q, the request says %s", cmp.Or(kind, "unknown"), t.Format)
-	}
-	if kind == "vhd" {
-		return job.Errorf(job.UnsupportedDisk, "Convert the vDisk to VHDX (Convert-VHD)", "VHD images are not supported yet")
-	}
-	parsed, err := vhdx.Open(cached(counted), im.file.Size())
-	if err != nil {
-		return diskError(err)
-	}
-	if im.info = parsed.Info(); im.info.Type == vhdx.Differencing {
-		return job.Errorf(job.UnsupportedDisk, "Merge the vDisk's versions to a new base first", "the image is a differencing disk (a vDisk version), which is not supported yet as an input")
+	for _, l := range im.Layers() {
+		if l.VHDX != nil && l.VHDX.DirtyLog {
+			return job.Errorf(job.DiskDirtyLog, "Mount it once on Windows (Mount-VHD) and dismount it",
+				"the log of %s is not empty: who replays it changes what a differencing disk builds on", l.Name)
+		}
 	}
 	// Opening checks what it needs. A golden image is looked at completely.
-	var broken *vhdx.Problem
-	err = parsed.Check(ctx, func(p vhdx.Problem) {
+	var broken error
+	err := im.Check(ctx, func(layer int, p container.Problem) {
 		if broken == nil {
-			broken = &p
+			broken = diskimage.Coded(fmt.Errorf("%s: %w", im.layers[layer].Name, &p))
 		}
 	})
-	if err != nil {
-		return diskError(err)
-	}
-	if broken != nil {
-		return diskError(fmt.Errorf("%w: %w", vhdx.ErrCorrupt, broken))
-	}
-	im.disk, err = parsed.Disk(nil)
-	return diskError(err)
+	return errors.Join(err, broken)
+}
+
+// top is the image itself.
+func (im *image) top() chain.Layer {
+	layers := im.Layers()
+	return layers[len(layers)-1]
 }
 
 // plan inspects the disk and plans its conversion.
-func (im *image) plan(t Task) (*bootconv.Image, *bootconv.Plan, error) {
-	inspected, err := bootconv.Inspect(im.disk)
+func (im *image) plan(ctx context.Context, t Task) (*bootconv.Image, *bootconv.Plan, error) {
+	inspected, err := bootconv.Inspect(im.Chain)
 	if err != nil {
-		return nil, nil, job.At(t.Input, diskError(err))
+		return nil, nil, job.At(t.Input, diskimage.Coded(err))
 	}
-	plan, err := inspected.Plan(im.seed(t))
+	plan, err := inspected.Plan(ctx, im.seed(t), bootconv.Options{UEFIOptions: t.Options, Shrinker: shrinker{}})
 	if err != nil {
-		return nil, nil, job.At(t.Input, diskError(err))
+		return nil, nil, job.At(t.Input, diskimage.Coded(err))
 	}
 	return inspected, plan, nil
 }
@@ -102,28 +107,63 @@ func (im *image) plan(t Task) (*bootconv.Image, *bootconv.Plan, error) {
 // different jobs, images or outputs share none.
 func (im *image) seed(t Task) uuid.UUID {
 	space := uuid.NewSHA1(uuid.NameSpaceURL, []byte("imageport:convertToUefi:"+t.Job))
-	return uuid.NewSHA1(space, fmt.Appendf(nil, "%s\n%s\n%s", im.info.DataWriteGUID, t.Input, t.Output))
+	return uuid.NewSHA1(space, fmt.Appendf(nil, "%s\n%s\n%s", im.top().ID, t.Input, t.Output))
 }
 
-// diskError gives an error of package vhdx its code; others stay as they are.
-func diskError(err error) error {
-	switch {
-	case job.CodeOf(err) != "":
-		return err
-	case errors.Is(err, vhdx.ErrDirtyLog):
-		return job.Errorf(job.DiskDirtyLog, "Mount it once on Windows (Mount-VHD) and dismount it", "%w", err)
-	case errors.Is(err, vhdx.ErrUnsupported):
-		return job.Errorf(job.UnsupportedDisk, "Convert it with Convert-VHD", "%w", err)
-	case errors.Is(err, vhdx.ErrCorrupt), errors.Is(err, vhdx.ErrNotVHDX):
-		return job.Errorf(job.DiskCorrupt, "Restore it from a copy; Test-VHD tells more on Windows", "%w", err)
+// same reports whether the image is the one that was approved.
+func (im *image) same(approved []Layer) bool { return slices.Equal(im.layers, approved) }
+
+// describe is the part of a result that the plan determines.
+func (im *image) describe(t Task, v *Version, plan *bootconv.Plan) job.Result {
+	top := im.layers[len(im.layers)-1]
+	r := job.Result{
+		Output:           t.path(t.Output),
+		OutputFile:       t.Output,
+		VirtualSizeBytes: im.Size(),
+		Parent:           job.Parent{File: t.Input, SizeBytes: top.File.SizeBytes, Modified: top.File.Modified, ID: top.ID},
+		DiskGUID:         plan.DiskGUID().String(),
+		ESPPlacement:     plan.ESP.Placement,
+		WindowsProduct:   plan.Windows.Product,
+		WindowsBuild:     plan.Windows.Build,
+		PVSTarget:        plan.Windows.PVSTarget,
+		PVS:              t.pvsSteps(v),
 	}
-	return err
+	table := plan.Table()
+	for _, e := range table.Entries {
+		sector := int64(table.SectorSize)
+		r.Partitions = append(r.Partitions, job.Partition{
+			Number: e.Index + 1, Name: e.Name, Type: e.Type.String(), ID: e.ID.String(),
+			StartBytes: int64(e.FirstLBA) * sector, SizeBytes: int64(e.Sectors()) * sector, Windows: e.ID == plan.WindowsID(),
+		})
+	}
+	return r
+}
+
+// preview is the result of a dry run.
+func (im *image) preview(t Task, v *Version, plan *bootconv.Plan) (job.Result, error) {
+	r := im.describe(t, v, plan)
+	r.DryRun, r.Warnings = true, plan.Warnings
+	if v != nil {
+		r.Warnings = append(r.Warnings, v.warnings...)
+	}
+	var err error
+	r.Plan, err = json.Marshal(plan)
+	return r, err
 }
 
 // cached keeps 64 MiB of a file, in small blocks because what is read is
 // scattered: above all the boot files of a Windows, which are read
-// when they are copied and again when the copy is verified.
+// when they are copied and again when the copy is verified. Blocks take memory
+// once they are read, so a chain of many files takes no more than one.
 func cached(f share.File) io.ReaderAt { return share.Buffered(f, 64<<10, 1024) }
+
+// cachedFile is a file that is read through a cache.
+type cachedFile struct {
+	share.File
+	cache io.ReaderAt
+}
+
+func (f cachedFile) ReadAt(p []byte, off int64) (int, error) { return f.cache.ReadAt(p, off) }
 
 // counter counts what is read from a file.
 type counter struct {

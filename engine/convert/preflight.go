@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 
+	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
 	"imageport/job"
@@ -16,51 +18,91 @@ import (
 // and a block for each of the scattered changes.
 const freeReserve = 64 << 20
 
+// Admitted is the outcome of a preflight.
+type Admitted struct {
+	Approval Approval `json:"approval"`
+	// Preview is what the job will make, as the result of a dry run.
+	Preview job.Result `json:"preview"`
+}
+
 // Preflight finds every reason to refuse the task, and changes nothing.
-func Preflight(ctx context.Context, store share.Store, t Task) (Approval, error) {
+func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error) {
 	im, err := openImage(ctx, store, t)
 	if err != nil {
-		return Approval{}, err
+		return Admitted{}, err
 	}
 	defer im.Close()
 	if err := store.Writable(ctx); err != nil {
-		return Approval{}, err
+		return Admitted{}, err
 	}
-	existing, err := stat(ctx, store, t.Output)
+	version, err := nextVersion(ctx, store, t)
 	if err != nil {
-		return Approval{}, err
+		return Admitted{}, err
+	}
+	if version != nil {
+		t.Output = version.Output
+	}
+	if err := locked(ctx, store, t); err != nil {
+		return Admitted{}, err
+	}
+	existing, err := admitOutput(ctx, store, t)
+	if err != nil {
+		return Admitted{}, err
+	}
+	_, plan, err := im.plan(ctx, t)
+	if err != nil {
+		return Admitted{}, err
+	}
+	// Every block of the disk has an entry of 8 bytes in the allocation table.
+	need := 2*plan.EstimatedBytes + im.Size()/blockSize*8 + freeReserve
+	if free, err := store.Free(ctx); err != nil {
+		return Admitted{}, err
+	} else if free < need {
+		return Admitted{}, job.Errorf(job.ShareFull, "Free some space on the share", "the share has %d MiB free, the output needs up to %d MiB", free>>20, need>>20)
+	}
+	preview, err := im.preview(t, version, plan)
+	return Admitted{Preview: preview, Approval: Approval{
+		Output:     t.Output,
+		Version:    version,
+		Source:     im.layers,
+		PlanDigest: plan.Digest(),
+		Existing:   existing,
+	}}, err
+}
+
+// locked refuses an image that PVS has in use: it keeps a file beside it as
+// long as a target streams from it, or somebody maintains it.
+func locked(ctx context.Context, store share.Store, t Task) error {
+	lock := strings.TrimSuffix(t.Input, path.Ext(t.Input)) + ".lok"
+	found, err := stat(ctx, store, lock)
+	if err != nil || found == nil || t.IgnoreLock {
+		return err
+	}
+	return job.Errorf(job.ImageLocked, "Shut the targets down that use it (Unlock-PvsDisk removes a lock that was left behind), or set ignoreLock if it is used read-only",
+		"PVS has %s in use: there is a file %s", t.Input, lock)
+}
+
+// admitOutput refuses an output that is there and must not be replaced, or is
+// being written.
+func admitOutput(ctx context.Context, store share.Store, t Task) (existing *FileID, err error) {
+	existing, err = stat(ctx, store, t.Output)
+	if err != nil {
+		return nil, err
 	}
 	if existing != nil && !t.Overwrite {
-		return Approval{}, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
+		return nil, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
 	}
 	if existing != nil {
 		if err := replaceable(ctx, store, t); err != nil {
-			return Approval{}, err
+			return nil, err
 		}
 	}
 	if other, _, err := otherClaim(ctx, store, t); err != nil {
-		return Approval{}, err
+		return nil, err
 	} else if other != "" {
-		return Approval{}, claimed(t, other)
+		return nil, claimed(t, other)
 	}
-	_, plan, err := im.plan(t)
-	if err != nil {
-		return Approval{}, err
-	}
-	// Every block of the disk has an entry of 8 bytes in the allocation table.
-	need := 2*plan.ChangedBytes() + im.disk.Size()/blockSize*8 + freeReserve
-	if free, err := store.Free(ctx); err != nil {
-		return Approval{}, err
-	} else if free < need {
-		return Approval{}, job.Errorf(job.ShareFull, "Free some space on the share", "the share has %d MiB free, the output needs up to %d MiB", free>>20, need>>20)
-	}
-	return Approval{
-		Source:        im.id,
-		DataWriteGUID: im.info.DataWriteGUID,
-		PlanDigest:    plan.Digest(),
-		Existing:      existing,
-		Warnings:      plan.Warnings,
-	}, nil
+	return existing, nil
 }
 
 // stat gives the version of a file, or nil where there is none.
@@ -79,25 +121,53 @@ func stat(ctx context.Context, store share.Store, name string) (*FileID, error) 
 // disk of the same image. A slip in outputImageFilename must not cost another
 // vDisk.
 func replaceable(ctx context.Context, store share.Store, t Task) error {
-	f, err := store.Open(ctx, t.Output)
-	if err != nil {
+	what, err := kindOf(ctx, store, t.Output)
+	if err != nil || strings.EqualFold(what.parent, t.Input) {
 		return err
-	}
-	defer f.Close()
-	im, err := vhdx.Open(cached(f), f.Size())
-	what := ""
-	switch {
-	case job.CodeOf(err) != "":
-		return err // of the share
-	case err != nil:
-		what = fmt.Sprintf("not a VHDX that can be read (%s)", err)
-	case im.Info().Type != vhdx.Differencing:
-		what = "a disk of its own"
-	case !strings.EqualFold(strings.TrimPrefix(im.Info().Parent.RelativePath, `.\`), t.Input):
-		what = fmt.Sprintf("a differencing disk of %s", im.Info().Parent.RelativePath)
-	default:
-		return nil
 	}
 	return job.Errorf(job.OutputExists, "Choose another outputImageFilename, or remove the file if it is not needed",
 		"overwriteOutput replaces only a differencing disk of %s, and %s is %s", t.Input, t.Output, what)
+}
+
+// kind is what a file is, as far as it may be replaced.
+type kind struct {
+	unreadable error
+	parent     string // file name; empty for a disk of its own
+}
+
+func (k kind) String() string {
+	switch {
+	case k.unreadable != nil:
+		return fmt.Sprintf("not a VHDX or VHD that can be read (%s)", k.unreadable)
+	case k.parent == "":
+		return "a disk of its own"
+	}
+	return "a differencing disk of " + k.parent
+}
+
+// kindOf looks at the headers of a file. Errors are those of the share.
+func kindOf(ctx context.Context, store share.Store, name string) (kind, error) {
+	f, err := store.Open(ctx, name)
+	if err != nil {
+		return kind{}, err
+	}
+	defer f.Close()
+	r := cached(f)
+	var relative string
+	if x, err := vhdx.Open(r, f.Size()); err == nil {
+		if p := x.Info().Parent; p != nil {
+			relative = p.RelativePath
+		}
+	} else if v, vhdErr := vhd.Open(r, f.Size()); vhdErr == nil {
+		if p := v.Info().Parent; p != nil {
+			relative = p.RelativePath
+		}
+	} else if job.CodeOf(err) != "" {
+		return kind{}, err // of the share
+	} else if job.CodeOf(vhdErr) != "" {
+		return kind{}, vhdErr
+	} else {
+		return kind{unreadable: err}, nil
+	}
+	return kind{parent: strings.TrimPrefix(relative, `.\`)}, nil
 }

@@ -11,39 +11,58 @@ import (
 	"imageport/job"
 )
 
-// Publish gives the composed output its name, without replacing: whoever was
-// there first stays. With Overwrite, the output that preflight saw is renamed
-// out of the way first, and only that one. Of several jobs that publish the
-// same output at once, one succeeds.
+// Publish gives the composed files their names, the output first and the
+// manifest of its version last, without replacing: whoever was there first
+// stays. What the job may replace, as preflight saw it, is renamed out of the
+// way first, and only that. Of several jobs that publish the same output at
+// once, one succeeds.
 func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Composed) error {
-	partial, err := stat(ctx, store, c.Partial)
-	if err != nil {
+	left, err := unpublished(ctx, store, c)
+	if err != nil || len(left) == 0 { // an earlier attempt may have got so far
 		return err
-	}
-	if partial == nil { // an earlier attempt may have renamed it
-		if output, err := stat(ctx, store, t.Output); err != nil {
-			return err
-		} else if output == nil || *output != c.File {
-			return job.Errorf(job.VerifyFailed, "Start the job again", "the composed file %s is gone", c.Partial)
-		}
-		return nil
-	}
-	if *partial != c.File {
-		return job.Errorf(job.VerifyFailed, "Start the job again", "%s has changed since it was verified", c.Partial)
 	}
 	if err := claim(ctx, store, t); err != nil {
 		return err
 	}
-	if a.Existing != nil {
-		if err := setAside(ctx, store, t, *a.Existing); err != nil {
+	for _, p := range left {
+		if p.Existing != nil {
+			if err := setAside(ctx, store, t, p.place()); err != nil {
+				return err
+			}
+		}
+		err := store.Rename(ctx, p.Partial, p.Name)
+		if errors.Is(err, fs.ErrExist) {
+			return job.Errorf(job.OutputExists, "Look at who made it; then start the job again with another outputImageFilename or with overwriteOutput", "a file %s appeared while the job ran", p.Name)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	err = store.Rename(ctx, c.Partial, t.Output)
-	if errors.Is(err, fs.ErrExist) {
-		return job.Errorf(job.OutputExists, "Look at who made it; then start the job again with another outputImageFilename or with overwriteOutput", "a file %s appeared while the job ran", t.Output)
+	return ignoreNotExist(store.Remove(ctx, t.claim()))
+}
+
+// unpublished are the files that do not have their names yet.
+func unpublished(ctx context.Context, store share.Store, c Composed) ([]Piece, error) {
+	var left []Piece
+	for _, p := range c.Pieces {
+		partial, err := stat(ctx, store, p.Partial)
+		if err != nil {
+			return nil, err
+		}
+		if partial != nil && *partial != p.File {
+			return nil, job.Errorf(job.VerifyFailed, "Start the job again", "%s has changed since it was verified", p.Partial)
+		}
+		if partial != nil {
+			left = append(left, p)
+			continue
+		}
+		if there, err := stat(ctx, store, p.Name); err != nil {
+			return nil, err
+		} else if there == nil || *there != p.File {
+			return nil, job.Errorf(job.VerifyFailed, "Start the job again", "the composed file %s is gone", p.Partial)
+		}
 	}
-	return errors.Join(err, ignoreNotExist(store.Remove(ctx, t.claim())))
+	return left, nil
 }
 
 // How long, and how often, a job looks whether another one's claim is gone.
@@ -102,43 +121,48 @@ func otherClaim(ctx context.Context, store share.Store, t Task) (name, key strin
 	return "", "", nil
 }
 
-// setAside renames the output that is to be replaced, if that has not happened.
-func setAside(ctx context.Context, store share.Store, t Task, existing FileID) error {
-	aside, err := stat(ctx, store, t.replaced())
+// setAside renames the file that is to be replaced, if that has not happened.
+func setAside(ctx context.Context, store share.Store, t Task, p place) error {
+	aside, err := stat(ctx, store, t.replaced(p.name))
 	if err != nil || aside != nil {
 		return err
 	}
-	now, err := stat(ctx, store, t.Output)
+	now, err := stat(ctx, store, p.name)
 	if err != nil || now == nil { // somebody removed it: all the better
 		return err
 	}
-	refusal := job.Errorf(job.OutputExists, "Look at who wrote it, then start the job again", "%s was changed while the job ran", t.Output)
-	if *now != existing {
+	refusal := job.Errorf(job.OutputExists, "Look at who wrote it, then start the job again", "%s was changed while the job ran", p.name)
+	if *now != *p.existing {
 		return refusal
 	}
-	if err := store.Rename(ctx, t.Output, t.replaced()); err != nil {
+	if err := store.Rename(ctx, p.name, t.replaced(p.name)); err != nil {
 		return err
 	}
 	// Another file may have taken its place in between.
-	if aside, err = stat(ctx, store, t.replaced()); err != nil || aside == nil || *aside == existing {
+	if aside, err = stat(ctx, store, t.replaced(p.name)); err != nil || aside == nil || *aside == *p.existing {
 		return err
 	}
-	return errors.Join(refusal, store.Rename(ctx, t.replaced(), t.Output))
+	return errors.Join(refusal, store.Rename(ctx, t.replaced(p.name), p.name))
 }
 
-// Finish ends a job on the share. With keep, what the published output
-// replaced is removed. Without, the output of this job is removed, and what it
+// Finish ends a job on the share. With keep, what the published files replaced
+// is removed. Without, the files of this job are removed, and what they
 // replaced gets its name back. Partial files go either way, last: one that
 // cannot be removed yet must not keep the output from being right. c is nil for
 // a job that composed nothing.
 func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Composed, keep bool) error {
 	if !keep && c != nil {
-		if err := takeBack(ctx, store, t, *c); err != nil {
-			return err
+		// The manifest, which is published last, goes first.
+		for i := range c.Pieces {
+			if err := takeBack(ctx, store, c.Pieces[len(c.Pieces)-1-i]); err != nil {
+				return err
+			}
 		}
 	}
-	if err := settleReplaced(ctx, store, t, a, keep); err != nil {
-		return err
+	for _, p := range a.places() {
+		if err := settleReplaced(ctx, store, t, p, keep); err != nil {
+			return err
+		}
 	}
 	if err := ignoreNotExist(store.Remove(ctx, t.claim())); err != nil {
 		return err
@@ -146,28 +170,28 @@ func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Compo
 	return removePartials(ctx, store, t)
 }
 
-// takeBack removes the output, if it is the one that this job has published.
-func takeBack(ctx context.Context, store share.Store, t Task, c Composed) error {
-	output, err := stat(ctx, store, t.Output)
-	if err != nil || output == nil || *output != c.File {
+// takeBack removes a published file, if it is the one that this job has made.
+func takeBack(ctx context.Context, store share.Store, p Piece) error {
+	there, err := stat(ctx, store, p.Name)
+	if err != nil || there == nil || *there != p.File {
 		return err
 	}
-	return ignoreNotExist(store.Remove(ctx, t.Output))
+	return ignoreNotExist(store.Remove(ctx, p.Name))
 }
 
-// settleReplaced removes the output that was set aside, or gives it its name
-// back.
-func settleReplaced(ctx context.Context, store share.Store, t Task, a Approval, keep bool) error {
-	aside, err := stat(ctx, store, t.replaced())
+// settleReplaced removes the file that was set aside, or gives it its name back.
+func settleReplaced(ctx context.Context, store share.Store, t Task, p place, keep bool) error {
+	name := t.replaced(p.name)
+	aside, err := stat(ctx, store, name)
 	if err != nil || aside == nil {
 		return err
 	}
-	if keep && a.Existing != nil && *aside == *a.Existing {
-		return ignoreNotExist(store.Remove(ctx, t.replaced()))
+	if keep && p.existing != nil && *aside == *p.existing {
+		return ignoreNotExist(store.Remove(ctx, name))
 	}
-	err = store.Rename(ctx, t.replaced(), t.Output)
+	err = store.Rename(ctx, name, p.name)
 	if errors.Is(err, fs.ErrExist) {
-		return job.Errorf(job.CleanupFailed, fmt.Sprintf("Keep the one that you want: the old one is %s", t.replaced()), "the output that the job was to replace could not get its name %s back: there is another file", t.Output)
+		return job.Errorf(job.CleanupFailed, fmt.Sprintf("Keep the one that you want: the old one is %s", name), "the file that the job was to replace could not get its name %s back: there is another one", p.name)
 	}
 	return err
 }

@@ -235,10 +235,11 @@ func (r rig) earlierOutput() {
 		Job: "another day", Key: "eeeeeeeeeeee", Storage: job.StorageLocation{Host: "h", SharePath: "disks"},
 		Input: site.Image, Output: "win10-converted.avhdx", Format: job.FormatVHDX,
 	}
-	approval, err := convert.Preflight(ctx, store, task)
+	admitted, err := convert.Preflight(ctx, store, task)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	approval := admitted.Approval
 	composed, err := convert.Compose(ctx, store, task, approval, "try", func(job.Progress) {})
 	if err != nil {
 		r.t.Fatal(err)

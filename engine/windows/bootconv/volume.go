@@ -1,0 +1,279 @@
+package bootconv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"imageport/engine/disk"
+	"imageport/engine/disk/gpt"
+	"imageport/engine/windows/bcd"
+	"imageport/engine/windows/hive"
+	"imageport/engine/windows/ntfs"
+	"imageport/job"
+)
+
+// hiveLimit bounds the registry hives that are read into memory, and
+// fileLimit the other files that are read whole.
+const (
+	hiveLimit = 512 << 20
+	fileLimit = 1 << 20
+)
+
+// volume is a partition with what it holds.
+type volume struct {
+	gpt.Partition // of a GPT disk: number and place only
+	sectorSize    int
+	kind          ntfs.Kind
+	ntfs          *ntfs.Volume // nil if it holds none, or none that can be read
+	err           error        // why its NTFS cannot be read
+	hasWindows    bool
+	hasWinRE      bool
+}
+
+// openVolume looks at a partition. Its errors are those of the disk.
+func openVolume(d disk.Disk, p gpt.Partition) (*volume, error) {
+	v := &volume{Partition: p, sectorSize: d.SectorSize()}
+	section := disk.Section(d, v.offset(), v.size())
+	sector := make([]byte, 512)
+	if _, err := section.ReadAt(sector, 0); err != nil {
+		return nil, fmt.Errorf("boot sector of %s: %w", v, err)
+	}
+	if v.kind = ntfs.Probe(sector); v.kind != ntfs.NTFS {
+		return v, nil
+	}
+	v.err = v.look(section)
+	if v.err != nil {
+		v.ntfs = nil
+		if !ofNTFS(v.err) {
+			return nil, fmt.Errorf("%s: %w", v, v.err)
+		}
+	}
+	return v, nil
+}
+
+func (v *volume) look(section io.ReaderAt) (err error) {
+	if v.ntfs, err = ntfs.Open(section, v.size()); err != nil {
+		return err
+	}
+	if v.hasWindows, err = v.exists(pathSystem); err != nil {
+		return err
+	}
+	v.hasWinRE, err = v.exists(pathWinRE)
+	return err
+}
+
+// offset is where the volume begins on the disk, in bytes.
+func (v *volume) offset() int64 { return int64(v.FirstLBA) * int64(v.sectorSize) }
+
+// size is that of the partition, in bytes.
+func (v *volume) size() int64 { return int64(v.Sectors) * int64(v.sectorSize) }
+
+// end is the first sector behind the partition.
+func (v *volume) end() uint64 { return v.FirstLBA + v.Sectors }
+
+func (v *volume) String() string { return fmt.Sprintf("partition %d", v.Index+1) }
+
+// settled is nil if Windows has finished with the volume: what is in its files
+// is all there is.
+func (v *volume) settled() error {
+	hibernated, err := v.ntfs.Hibernated()
+	if err != nil {
+		return err
+	}
+	if hibernated {
+		return job.Errorf(job.Hibernated, "Run powercfg /h off in a maintenance version and shut Windows down", "Windows is hibernated on %s (or shut down with fast startup)", v)
+	}
+	if v.ntfs.State().Dirty {
+		return job.Errorf(job.NTFSDirty, "Run chkdsk /f on it in a maintenance version", "the NTFS on %s is marked dirty", v)
+	}
+	clean, err := v.ntfs.LogFileClean()
+	if err != nil {
+		return err
+	}
+	if !clean {
+		return job.Errorf(job.NTFSDirty, "Boot it once in a maintenance version and shut it down", "the NTFS on %s was not dismounted: its journal holds changes", v)
+	}
+	return nil
+}
+
+func (v *volume) exists(path string) (bool, error) {
+	_, err := v.ntfs.Stat(path)
+	if errors.Is(err, ntfs.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// readFile reads a small file whole.
+func (v *volume) readFile(path string) ([]byte, error) { return v.read(path, fileLimit) }
+
+func (v *volume) read(path string, limit int64) ([]byte, error) {
+	f, err := v.ntfs.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if f.Size() > limit {
+		return nil, fmt.Errorf("%s: %d bytes are more than such a file has: %w", path, f.Size(), ntfs.ErrCorrupt)
+	}
+	b := make([]byte, f.Size())
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, nil
+}
+
+// readHive reads a registry hive: as it is on the disk, and as it is once
+// the transaction logs beside it are replayed. Where that changed anything,
+// replayed says what.
+func (v *volume) readHive(path string) (stored, recovered []byte, replayed string, err error) {
+	stored, err = v.read(path, hiveLimit)
+	if err != nil {
+		return nil, nil, "", volumeFault(v, err)
+	}
+	h, err := hive.Parse(stored)
+	if err == nil && !h.Dirty() {
+		return stored, stored, "", nil
+	}
+	var logs [][]byte
+	for _, suffix := range []string{".LOG1", ".LOG2", ".LOG"} {
+		log, err := v.read(path+suffix, hiveLimit)
+		switch {
+		case err == nil:
+			logs = append(logs, log)
+		case !errors.Is(err, ntfs.ErrNotFound):
+			return nil, nil, "", volumeFault(v, err)
+		}
+	}
+	r, replayErr := hive.Replay(stored, logs...)
+	switch {
+	case replayErr == nil:
+		entries := 0
+		for _, l := range r.Logs {
+			entries += l.Entries
+		}
+		return stored, r.Hive, fmt.Sprintf("it was not written completely, and is used as %d entries of its log complete it", entries), nil
+	case err != nil: // it is not merely dirty
+		return nil, nil, "", hiveError(path, err)
+	}
+	return nil, nil, "", job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s holds changes that are only in its log, which cannot be used: %w", path, replayErr)
+}
+
+// Windows describes an installation.
+type Windows struct {
+	Product string `json:"product"`
+	Edition string `json:"edition"`
+	Version string `json:"version,omitempty"` // such as 22H2
+	Build   int    `json:"build"`
+	// PVSTarget is the version of the PVS target device software, if it is
+	// installed.
+	PVSTarget string `json:"pvsTarget,omitempty"`
+}
+
+// readWindows reads what SOFTWARE tells of the Windows on the volume. A hive
+// that was not written completely tells it as well.
+func (v *volume) readWindows() (Windows, error) {
+	b, err := v.read(pathSoftware, hiveLimit)
+	if err != nil {
+		return Windows{}, missing(v, volumeFault(v, err))
+	}
+	h, err := hive.Parse(b)
+	if err != nil {
+		return Windows{}, hiveError(pathSoftware, err)
+	}
+	key, err := h.Lookup("Microsoft", "Windows NT", "CurrentVersion")
+	if err != nil {
+		return Windows{}, hiveError(pathSoftware, err)
+	}
+	text := func(name string) string {
+		v, _ := key.Value(name)
+		return v.String()
+	}
+	w := Windows{Product: text("ProductName"), Edition: text("EditionID"), Version: text("DisplayVersion"), PVSTarget: pvsTarget(h)}
+	if w.Build, err = strconv.Atoi(text("CurrentBuild")); err != nil {
+		return Windows{}, job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: CurrentBuild is %q, not a number", pathSoftware, text("CurrentBuild"))
+	}
+	// Windows 11 still calls itself 10 there.
+	if rest, ok := strings.CutPrefix(w.Product, "Windows 10"); ok && w.Build >= 22000 {
+		w.Product = "Windows 11" + rest
+	}
+	return w, nil
+}
+
+// pvsTarget finds the version of the PVS target device software among the
+// installed programs.
+func pvsTarget(h *hive.Hive) string {
+	uninstall := []string{"Microsoft", "Windows", "CurrentVersion", "Uninstall"}
+	programs, err := h.SubkeyNames(uninstall...)
+	if err != nil {
+		return "" // not worth a refusal
+	}
+	for _, program := range programs {
+		k, err := h.Lookup(append(uninstall, program)...)
+		if err != nil {
+			continue
+		}
+		name, _ := k.Value("DisplayName")
+		if n := name.String(); strings.HasPrefix(n, "Citrix Provisioning Target Device") || strings.HasPrefix(n, "Citrix Provisioning Services Target Device") {
+			version, _ := k.Value("DisplayVersion")
+			return version.String()
+		}
+	}
+	return ""
+}
+
+// ofNTFS reports whether an error is the volume's own, and not of the disk
+// below it.
+func ofNTFS(err error) bool {
+	return errors.Is(err, ntfs.ErrCorrupt) || errors.Is(err, ntfs.ErrNotNTFS) || errors.Is(err, ntfs.ErrUnsupported)
+}
+
+// volumeFault is volumeError, but leaves a missing file what it is.
+func volumeFault(v *volume, err error) error {
+	if errors.Is(err, ntfs.ErrNotFound) {
+		return err
+	}
+	return volumeError(v, err)
+}
+
+// missing gives a file that is not there, but has to be, its code.
+func missing(v *volume, err error) error {
+	if errors.Is(err, ntfs.ErrNotFound) {
+		return job.Errorf(job.MissingBootFile, "Check that this is the vDisk of a complete Windows", "%s: %w", v, err)
+	}
+	return err
+}
+
+// volumeError gives an error of package ntfs its code. Errors of the disk
+// below, such as a lost connection, stay as they are.
+func volumeError(v *volume, err error) error {
+	switch {
+	case job.CodeOf(err) != "":
+		return err
+	case ofNTFS(err):
+		return job.Errorf(job.NTFSCorrupt, "Run chkdsk /f on it in a maintenance version", "the NTFS on %s: %w", v, err)
+	case errors.Is(err, ntfs.ErrNotFound):
+		return missing(v, err)
+	}
+	return fmt.Errorf("%s: %w", v, err)
+}
+
+func hiveError(path string, err error) error {
+	return job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: %w", path, err)
+}
+
+// storeError gives an error of package bcd its code.
+func storeError(v *volume, err error) error {
+	code, remedy := job.BCDCorrupt, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version"
+	switch {
+	case errors.Is(err, bcd.ErrNoDefaultEntry):
+		code, remedy = job.NoDefaultEntry, "Set it with bcdedit /default in a maintenance version"
+	case errors.Is(err, bcd.ErrFileOnESP): // System Reserved cannot be given away
+		code, remedy = job.NoSpaceForESP, roomForESP
+	case errors.Is(err, bcd.ErrDefaultOnOtherDisk):
+		code, remedy = job.DefaultOnOtherDisk, "Set the default to the Windows on this disk with bcdedit /default"
+	}
+	return job.Errorf(code, remedy, "%s on %s: %w", pathBCD, v, err)
+}
