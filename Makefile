@@ -14,7 +14,7 @@ help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running)'
 	@echo 'make test           everything: set-up, lint, tests'
 	@echo 'make build          bin/imageport'
-	@echo 'make bench          a job, copying and the share, the last two beside their peers'
+	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
 test: packages tools build lint unit fuzz
@@ -24,7 +24,9 @@ demo: packages tools build
 
 bench: packages tools build
 	go run ./bench
+	go run ./bench/convert
 	go run ./bench/copy
+	go run ./bench/reverse
 	go run ./bench/share
 
 build:

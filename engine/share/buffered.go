@@ -19,6 +19,10 @@ const (
 // time. Reads of more than a quarter of the cache go to f directly, and errors
 // are not remembered. It is for files that do not change, and may be used
 // concurrently.
+//
+// It holds the cache, and for each read under way that misses it, twice what
+// is read: at most blockSize x blocks x (1 + readers/2) bytes, and in practice
+// little more than the cache.
 func Buffered(f File, blockSize, blocks int) io.ReaderAt {
 	if blockSize <= 0 {
 		blockSize = defaultBlockSize

@@ -2,6 +2,7 @@ package share_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,16 @@ import (
 	"imageport/engine/share/sharetest"
 	"imageport/testkit/samba"
 )
+
+// TestMain lets all configurations run at the same time, whatever the number of
+// processors: most of the time they wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 func TestDir(t *testing.T) {
 	dir := t.TempDir()

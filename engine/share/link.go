@@ -26,6 +26,9 @@ type link struct {
 	end   context.CancelCauseFunc
 	start time.Time
 	heard atomic.Int64 // when the server last sent something: nanoseconds since start
+
+	writing sync.Mutex
+	header  []byte // of the next message, not sent yet
 }
 
 var (
@@ -72,12 +75,33 @@ func (l *link) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// headerSize is that of the length before every message ([MS-SMB2] 2.1).
+const headerSize = 4
+
+// Write sends what the libraries write. They write a message by two calls, its
+// length and then the rest, which would each be a packet of its own and wake the
+// server up; so a length waits for what follows it.
 func (l *link) Write(p []byte) (int, error) {
-	n, err := l.Conn.Write(p)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if len(l.header) == 0 && len(p) == headerSize {
+		if !l.alive() {
+			return 0, l.cause()
+		}
+		l.header = append(l.header, p...)
+		return len(p), nil
+	}
+	message := net.Buffers{p}
+	held := len(l.header)
+	if held > 0 {
+		message = net.Buffers{l.header, p}
+		l.header = l.header[:0]
+	}
+	n, err := message.WriteTo(l.Conn)
 	if err != nil {
 		l.kill(err)
 	}
-	return n, err
+	return max(int(n)-held, 0), err
 }
 
 // silence is for how long nothing has come from the server.

@@ -73,8 +73,10 @@ type smbStore struct {
 	cancel      context.CancelCauseFunc
 	patience    time.Duration // Options.Patience once dialled, 0 before
 	slots       []slot
-	window      chan struct{} // holds one for each read under way
-	mu          sync.Mutex    // what slots say is under it
+	window      chan struct{} // holds one for each read under way, and what is kept
+	mu          sync.Mutex    // what follows and what slots say is under it
+	roundTrip   time.Duration // or somewhat longer; 0: not known
+	kept        int           // places in the window that are not used any more
 }
 
 type logonFunc func(context.Context, *link) (logon, error)
@@ -99,11 +101,15 @@ func (s *smbStore) do(ctx context.Context, ask bool, op, name string, request fu
 		if err == nil {
 			return settled, nil
 		}
-		how := settled
-		if ask && s.lost(ctx, ses) {
-			how = connectionLost
+		lost := s.lost(ctx, ses)
+		err = s.fault(ctx, ses.link, op, name, err)
+		switch {
+		case !ask:
+			return settled, err
+		case lost:
+			return connectionLost, err
 		}
-		return how, s.fault(ctx, ses.link, op, name, err)
+		return away(err), err
 	})
 }
 
@@ -119,10 +125,11 @@ type outcome int
 const (
 	settled        outcome = iota // no: it succeeded, or the server refused it
 	connectionLost                // at once: as a rule only the connection is gone
-	serverAway                    // after a while: the server itself is gone
+	serverAway                    // after a while: the server itself is gone, or cannot now
 )
 
-// away is the outcome of an attempt to connect.
+// away is the outcome of an attempt to connect, and of a request that the
+// server has answered and that only asks.
 func away(err error) outcome {
 	if job.CodeOf(err) == job.ShareUnreachable {
 		return serverAway

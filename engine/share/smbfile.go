@@ -110,9 +110,12 @@ func (f *smbFile) readSome(p []byte, off int64) (n int, err error) {
 		if err != nil {
 			return settled, err
 		}
-		defer s.give(i)
-		var ses *session
-		n, ses, err = f.tryRead(i, p, off)
+		var (
+			ses  *session
+			took time.Duration
+		)
+		defer func() { s.give(i, took) }()
+		n, took, ses, err = f.tryRead(i, p, off)
 		switch {
 		case n > 0:
 			return settled, nil
@@ -123,7 +126,8 @@ func (f *smbFile) readSome(p []byte, off int64) (n int, err error) {
 		case ses != nil && (err == nil || errors.Is(err, io.EOF)):
 			return settled, f.changed(fmt.Sprintf("it ends at byte %d and had %d bytes", off, f.info.Size))
 		case ses != nil:
-			return settled, f.fault(ses, off, err)
+			err = f.fault(ses, off, err)
+			return away(err), err
 		case job.CodeOf(err) != job.SourceChanged && !f.closed.Load() && s.others(i):
 			return serverAway, err // not for them
 		}
@@ -141,23 +145,28 @@ func (f *smbFile) fault(ses *session, off int64, err error) error {
 	return f.store.fault(f.store.ctx, ses.link, fmt.Sprintf("read at byte %d", off), f.info.Name, err)
 }
 
-// tryRead gives the connection that it used, if it came to that.
-func (f *smbFile) tryRead(i int, p []byte, off int64) (n int, ses *session, err error) {
+// tryRead gives the connection that it used, if it came to that, and for how
+// long it waited for an answer, if there was one.
+func (f *smbFile) tryRead(i int, p []byte, off int64) (n int, took time.Duration, ses *session, err error) {
 	h := &f.handles[i]
 	if ses, err = f.ready(h, i); err != nil {
-		return 0, ses, err
+		return 0, 0, ses, err
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if f.closed.Load() {
-		return 0, nil, f.closedError()
+		return 0, 0, nil, f.closedError()
 	}
 	ses = h.ses
+	start := time.Now()
 	err = ses.call(f.store.ctx, f.store.opt.StallTimeout, func(*session) (err error) {
 		n, err = h.remote.ReadAt(p, off)
 		return err
 	})
-	return max(n, 0), ses, err
+	if n > 0 {
+		took = time.Since(start)
+	}
+	return max(n, 0), took, ses, err
 }
 
 // ready opens the file on the i-th connection unless it is.

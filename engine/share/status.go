@@ -37,6 +37,13 @@ var refusals = map[uint32]refusal{
 	0xC0000418: {job.ShareAuthFailed, "the server or domain blocks NTLM", "Allow NTLMv2 to this file server, or use an account of the server itself."}, // STATUS_NTLM_BLOCKED
 	0xC00000D0: {job.ShareUnreachable, "the file server takes no more connections", remedyServer},                                                      // STATUS_REQUEST_NOT_ACCEPTED
 
+	// Another time they succeed: a server that has just come up or is
+	// overloaded says so, and waiting is what it asks for.
+	0xC0000017: {job.ShareUnreachable, "the file server is short of memory", remedyServer},    // STATUS_NO_MEMORY
+	0xC000009A: {job.ShareUnreachable, "the file server is short of resources", remedyServer}, // STATUS_INSUFFICIENT_RESOURCES
+	0xC0000205: {job.ShareUnreachable, "the file server is short of resources", remedyServer}, // STATUS_INSUFF_SERVER_RESOURCES
+	0xC0000466: {job.ShareUnreachable, "the file server is not available now", remedyServer},  // STATUS_SERVER_UNAVAILABLE
+
 	0xC00000CC: {job.ShareNotFound, "there is no such share", remedyShare},                                                    // STATUS_BAD_NETWORK_NAME
 	0xC0000257: {job.ShareNotFound, "it is a DFS link", "Give the server and share that the DFS namespace points to."},        // STATUS_PATH_NOT_COVERED
 	0xC0000103: {job.ShareNotFound, "part of the path is not a folder", "Check the folder in the request against the share."}, // STATUS_NOT_A_DIRECTORY

@@ -113,8 +113,15 @@ type Options struct {
 	Patience time.Duration
 }
 
-// maxConnections is more than is of use: the memory that reads under way take
-// is 16 MiB for each.
+// maxConnections is more than is of use.
+//
+// It also bounds the memory of a store. A library holds an answer, of maxIO
+// bytes, from when it comes in until it is copied to the reader, and on each
+// connection one more that is being received and one that is being decrypted:
+// (reads under way + 2 x Connections) x 1 MiB, and at most maxRequests reads are
+// under way for each connection. With the 4 connections and the 8 readers of a
+// copy that is 16 MiB, with 64 readers 72 MiB, for files of any size. The
+// libraries use the memory again, so that there is next to no garbage.
 const maxConnections = 8
 
 func (o Options) withDefaults() (Options, error) {

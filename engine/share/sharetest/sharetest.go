@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"imageport/engine/share"
@@ -116,12 +117,18 @@ func (h Harness) get(t *testing.T, name string) []byte {
 	return data
 }
 
-// noise is n bytes that look random and are the same every time.
-func noise(n int) []byte {
-	data := make([]byte, n)
+// maxNoise is the most that a test uses.
+const maxNoise = 40 << 20
+
+var allNoise = sync.OnceValue(func() []byte {
+	data := make([]byte, maxNoise)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
 	return data
-}
+})
+
+// noise is n bytes that look random and are the same every time. They are not
+// to be changed.
+func noise(n int) []byte { return allNoise()[:n:n] }
 
 func wantError(t *testing.T, op string, err error, code job.Code, is error) {
 	t.Helper()
@@ -154,9 +161,13 @@ func writeAt(t *testing.T, w io.WriterAt, p []byte, off int64) {
 
 func readAll(t *testing.T, f share.File) []byte {
 	t.Helper()
-	data, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
-	if err != nil {
-		t.Fatal(err)
+	data := make([]byte, f.Size())
+	const piece = 1 << 20 // one request: io.ReadAll would begin with small ones
+	for off := 0; off < len(data); off += piece {
+		p := data[off:min(off+piece, len(data))]
+		if n, err := f.ReadAt(p, int64(off)); n != len(p) {
+			t.Fatalf("read %d bytes at %d: %d, %v", len(p), off, n, err)
+		}
 	}
 	return data
 }

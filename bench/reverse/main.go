@@ -1,0 +1,115 @@
+// Command reverse measures what reverseImage does with a disk: a dynamic VHDX
+// of mixed data on a share to a sparse raw file, from Samba on loopback. Beside
+// it are the two steps that people would take, smbclient get and qemu-img
+// convert, and qemu-img convert alone with an image that is local already.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"imageport/bench/internal/peers"
+	"imageport/testkit/samba"
+)
+
+func main() {
+	rounds := flag.Int("n", 5, "rounds to measure, after one to warm up")
+	data := flag.Int("data", 2048, "MiB of data on the disk, which is three times as big")
+	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
+	child := flag.Bool("child", false, "copy what standard input says, and print the peak of memory")
+	flag.Parse()
+	if *child {
+		beChild()
+		return
+	}
+	peers.Main(*parent, func(ctx context.Context, dir string) error {
+		return run(ctx, dir, *rounds, int64(*data)<<20)
+	})
+}
+
+// The groups of peers.
+const (
+	twoSteps = "smbclient get + qemu-img"
+	local    = "qemu-img of a local copy"
+)
+
+func run(ctx context.Context, dir string, rounds int, data int64) error {
+	image, err := peers.MakeImage(ctx, dir, data)
+	if err != nil {
+		return err
+	}
+	b := bench{dir: dir, image: image, raw: filepath.Join(dir, "out.raw")}
+	plain, err := b.serve(ctx, samba.Options{})
+	if err != nil {
+		return err
+	}
+	defer plain.Stop()
+	encrypted, err := b.serve(ctx, samba.Options{Encrypt: true})
+	if err != nil {
+		return err
+	}
+	defer encrypted.Stop()
+
+	goals := []peers.Goal{{Peer: twoSteps, AtLeast: 3}, {Peer: local, AtLeast: 1}}
+	toPlain, toEncrypted := b.job(plain), b.job(encrypted)
+	b.add("share to raw", "", goals, toPlain.copy)
+	b.add("share to raw, encrypted", "", []peers.Goal{{Peer: twoSteps}, {Peer: local}}, toEncrypted.copy)
+	b.add("imageport disk convert, synced", "", []peers.Goal{{Peer: twoSteps}, {Peer: local}}, toPlain.convert)
+	for _, q := range peers.QEMUs() {
+		b.add("smbclient get, "+q.Name, twoSteps, nil, func(ctx context.Context) error { return b.getAndConvert(ctx, plain, q) })
+	}
+	for _, q := range peers.QEMUs() {
+		b.add("local, "+q.Name, local, nil, func(ctx context.Context) error { return q.Convert(ctx, image.Path, b.raw) })
+	}
+	results, err := peers.Measure(ctx, rounds, b.ways)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("VHDX on a share to raw, %d MiB of data, %d rounds; goal: 0.5 CPU s/GB\n\n", data>>20, rounds)
+	results.Report(os.Stdout)
+	for name, j := range map[string]job{"plain": toPlain, "encrypted": toEncrypted} {
+		peak, err := j.inChild(ctx)
+		if err := errors.Join(err, os.Remove(b.raw)); err != nil {
+			return err
+		}
+		fmt.Printf("peak resident memory of a process that copies, %s: %d MiB (goal: 256)\n", name, peak>>20)
+	}
+	return nil
+}
+
+// bench is what the ways have in common.
+type bench struct {
+	dir   string
+	image peers.Image
+	raw   string // what every way makes
+	ways  []peers.Way
+}
+
+func (b *bench) add(name, peer string, goals []peers.Goal, run func(context.Context) error) {
+	b.ways = append(b.ways, peers.Way{
+		Name: name, Peer: peer, Goals: goals, Bytes: b.image.DataBytes, Run: run,
+		Verify: func() error { return b.image.Verify(b.raw) },
+		Clean:  func() error { return os.Remove(b.raw) },
+	})
+}
+
+// serve starts a server with the image.
+func (b *bench) serve(ctx context.Context, opt samba.Options) (*samba.Server, error) {
+	opt.Shares = map[string]string{samba.DefaultShare: filepath.Dir(b.image.Path)}
+	return samba.Start(ctx, opt)
+}
+
+// getAndConvert takes the two steps, and removes the local copy, which is in
+// the way then.
+func (b *bench) getAndConvert(ctx context.Context, s *samba.Server, q peers.QEMU) error {
+	got := filepath.Join(b.dir, "got.vhdx")
+	err := peers.SMBClientGet(ctx, s, filepath.Join(b.dir, "auth"), filepath.Base(b.image.Path), got)
+	if err != nil {
+		return err
+	}
+	return errors.Join(q.Convert(ctx, got, b.raw), os.Remove(got))
+}
