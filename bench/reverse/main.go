@@ -20,6 +20,7 @@ func main() {
 	rounds := flag.Int("n", 5, "rounds to measure, after one to warm up")
 	data := flag.Int("data", 2048, "MiB of data on the disk, which is three times as big")
 	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
+	cores := flag.Bool("cores", false, "one core for the client and its peers, the others for the servers")
 	child := flag.Bool("child", false, "copy what standard input says, and print the peak of memory")
 	flag.Parse()
 	if *child {
@@ -27,7 +28,7 @@ func main() {
 		return
 	}
 	peers.Main(*parent, func(ctx context.Context, dir string) error {
-		return run(ctx, dir, *rounds, int64(*data)<<20)
+		return run(ctx, dir, *rounds, int64(*data)<<20, *cores)
 	})
 }
 
@@ -37,7 +38,7 @@ const (
 	local    = "qemu-img of a local copy"
 )
 
-func run(ctx context.Context, dir string, rounds int, data int64) error {
+func run(ctx context.Context, dir string, rounds int, data int64, cores bool) error {
 	image, err := peers.MakeImage(ctx, dir, data)
 	if err != nil {
 		return err
@@ -53,6 +54,12 @@ func run(ctx context.Context, dir string, rounds int, data int64) error {
 		return err
 	}
 	defer encrypted.Stop()
+
+	if cores {
+		if err := onOneCore(plain.PID(), encrypted.PID()); err != nil {
+			return err
+		}
+	}
 
 	goals := []peers.Goal{{Peer: twoSteps, AtLeast: 3}, {Peer: local, AtLeast: 1}}
 	toPlain, toEncrypted := b.job(plain), b.job(encrypted)

@@ -21,9 +21,15 @@ import (
 	"imageport/job"
 )
 
-// blockSize of the differencing disk: the smallest that VHDX has, because the
-// changes are scattered over the disk, and each one costs a block.
-const blockSize = 1 << 20
+// blockSize is that of the differencing disk. Changes are scattered over the
+// disk, and each one costs a block, so it is the smallest that VHDX has; but the
+// allocation table has 8 bytes for every block of the disk, changed or not.
+func blockSize(diskBytes int64) uint32 {
+	if diskBytes > 512<<30 {
+		return 2 << 20
+	}
+	return 1 << 20
+}
 
 // Compose plans the task again on the same image, applies the plan to an
 // overlay and writes that as a differencing disk under a partial name that
@@ -132,7 +138,7 @@ func (o *output) write(ctx context.Context, store share.Store, im *image, change
 	if parent := im.top(); parent.VHDX != nil {
 		o.size, err = vhdx.WriteChild(ctx, f, changes, vhdx.ChildOptions{
 			Parent: *parent.VHDX, ParentRelative: relative, ParentAbsolute: absolute,
-			BlockSize:     blockSize,
+			BlockSize:     blockSize(im.Size()),
 			FileWriteGUID: uuid.NewSHA1(o.id, []byte("file write")),
 			DataWriteGUID: o.id,
 			Creator:       "imageport",
@@ -140,7 +146,7 @@ func (o *output) write(ctx context.Context, store share.Store, im *image, change
 	} else {
 		o.size, err = vhd.WriteChild(ctx, f, changes, vhd.ChildOptions{
 			Parent: *parent.VHD, ParentRelative: relative, ParentAbsolute: absolute,
-			BlockSize: blockSize,
+			BlockSize: blockSize(im.Size()),
 			UniqueID:  o.id,
 			Timestamp: parent.ModTime,
 		}, progress)

@@ -181,15 +181,14 @@ func TestPreflightRefuses(t *testing.T) {
 		return &s
 	}
 	ordinary := small(func(*winimage.Spec) {})
-	for _, c := range []struct {
+	type refusal struct {
 		name   string
 		spec   *winimage.Spec // nil: no image
 		change func(t *testing.T, f folder, task *Task)
 		code   job.Code
-	}{
+	}
+	cases := []refusal{
 		{"missing image", nil, nil, job.ImageNotFound},
-		{"already GPT", small(func(s *winimage.Spec) { s.AlreadyGPT = true }), nil, job.AlreadyGPT},
-		{"BitLocker", small(func(s *winimage.Spec) { s.BitLocker = true }), nil, job.BitLocker},
 		{"placement that does not go", ordinary, func(_ *testing.T, _ folder, task *Task) {
 			task.Options.ESPPlacement = []job.ESPPlacement{job.PlaceGap}
 		}, job.NoSpaceForESP},
@@ -251,7 +250,11 @@ func TestPreflightRefuses(t *testing.T) {
 			}
 			task.Input, task.Output = task.Output, "again.avhdx"
 		}, job.AlreadyGPT},
-	} {
+	}
+	for _, r := range winimage.Refusals() { // all that can be wrong with what is on the disk
+		cases = append(cases, refusal{r.Name, &r.Spec, nil, job.Code(r.Code)})
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f, task := emptyFolder(t), newTask()

@@ -54,7 +54,7 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 		return Admitted{}, err
 	}
 	// Every block of the disk has an entry of 8 bytes in the allocation table.
-	need := 2*plan.EstimatedBytes + im.Size()/blockSize*8 + freeReserve
+	need := 2*plan.EstimatedBytes + im.Size()/int64(blockSize(im.Size()))*8 + freeReserve
 	if free, err := store.Free(ctx); err != nil {
 		return Admitted{}, err
 	} else if free < need {

@@ -64,6 +64,9 @@ func (s *Server) run(ctx context.Context) error {
 	}
 }
 
+// PID is the process of the server, whose children serve the clients.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Down ends the server without a farewell, as a crash does, until Up.
 func (s *Server) Down() { s.kill() }
 
