@@ -121,6 +121,15 @@ func (c *convertToUEFI) compose(ctx workflow.Context, queue string) error {
 	return err
 }
 
+// files are what was composed, without the result, which is too long to be
+// recorded with every activity.
+func (c *convertToUEFI) files() *convert.Composed {
+	if c.composed == nil {
+		return nil
+	}
+	return &convert.Composed{Pieces: c.composed.Pieces}
+}
+
 // proveBoot has firmware start the output, where the request asks for it.
 func (c *convertToUEFI) proveBoot(ctx workflow.Context) error {
 	if c.req.Verify != job.VerifyBoot || c.boot != nil {
@@ -130,7 +139,7 @@ func (c *convertToUEFI) proveBoot(ctx workflow.Context) error {
 		return err
 	}
 	var proof job.BootProof
-	in := activities.ProveBootInput{Task: c.task, Composed: *c.composed}
+	in := activities.ProveBootInput{Task: c.task, Composed: *c.files()}
 	err := workflow.ExecuteActivity(proving(ctx, "boot "+c.task.Output), ctl.ProveBoot, in).Get(ctx, &proof)
 	if err == nil {
 		c.boot = &proof
@@ -143,7 +152,7 @@ func (c *convertToUEFI) publish(ctx workflow.Context, queue string) error {
 	if err := c.enter(ctx, job.PhasePublish); err != nil {
 		return err
 	}
-	return workflow.ExecuteActivity(composing(ctx, queue, "publish "+c.task.Output), ce.Publish, c.task, c.admitted.Approval, *c.composed).Get(ctx, nil)
+	return workflow.ExecuteActivity(composing(ctx, queue, "publish "+c.task.Output), ce.Publish, c.task, c.admitted.Approval, *c.files()).Get(ctx, nil)
 }
 
 // finish keeps or takes back what the job made on the share.
@@ -152,6 +161,6 @@ func (c *convertToUEFI) finish(ctx workflow.Context, keep bool) error {
 	if !keep {
 		summary = "remove what the job made"
 	}
-	in := activities.FinishInput{Task: c.task, Approval: c.admitted.Approval, Composed: c.composed, Keep: keep}
+	in := activities.FinishInput{Task: c.task, Approval: c.admitted.Approval, Composed: c.files(), Keep: keep}
 	return workflow.ExecuteActivity(cleaning(ctx, summary), ctl.Finish, in).Get(ctx, nil)
 }

@@ -22,13 +22,24 @@ import (
 // under test: that is what its workflows must still be able to replay.
 //
 //	go test ./testkit/e2e -run TestHistories -record ../../workflows/testdata/replay/<release>
-var record = flag.String("record", "", "directory for the histories of a completed, a failed, a canceled and a recovered job")
+var record = flag.String("record", "", "directory for the histories of a dry run, and of a booted, a completed, a failed, a canceled and a recovered job")
 
 // TestHistories runs the jobs whose histories tell a release's workflows apart.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, winimage.Small())
 	worker := r.startWorker()
+
+	planned := r.start(r.body(func(m map[string]any) { m["dryRun"] = true }))
+	r.completed(planned, time.Minute)
+	r.record("planned", planned)
+
+	booted := r.start(r.body(func(m map[string]any) {
+		delete(m, "outputImageFilename")
+		m["pvsVersion"], m["verify"] = "next", "boot"
+	}))
+	r.completed(booted, 10*time.Minute)
+	r.record("booted", booted)
 
 	completed := r.start(r.body(nil))
 	r.completed(completed, time.Minute)
