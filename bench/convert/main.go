@@ -10,13 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"imageport/bench/internal/peers"
 	"imageport/engine/convert"
 	"imageport/engine/share"
 	"imageport/job"
@@ -25,15 +24,9 @@ import (
 
 func main() {
 	runs := flag.Int("n", 7, "conversions of each disk to measure, after one to warm up")
-	dir := flag.String("dir", "", "where the disks go (default: a temporary directory)")
+	parent := flag.String("dir", "", "where the disks go (default: the directory for temporary files)")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, *dir, *runs)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "convert:", err)
-		os.Exit(1)
-	}
+	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *runs) })
 }
 
 // disk is one disk to convert.
@@ -52,14 +45,6 @@ type sample struct {
 }
 
 func run(ctx context.Context, dir string, runs int) error {
-	if dir == "" {
-		temporary, err := os.MkdirTemp("", "imageport-bench-convert-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(temporary)
-		dir = temporary
-	}
 	sample := winimage.Default()
 	disks := []*disk{
 		{name: "sample, System Reserved reused", sizeBytes: sample.SizeBytes, placement: job.PlaceReuse},
