@@ -126,6 +126,8 @@ func (f folder) run(t *testing.T, task Task) (Composed, error) {
 func TestConvert(t *testing.T) {
 	gap := winimage.Small()
 	gap.FreeAtEndMiB = 200
+	small50 := winimage.Small()
+	small50.SystemReservedMiB = 50
 	middle := winimage.Small()
 	middle.FreeAfterWindowsMiB = 120
 	for _, c := range []struct {
@@ -135,6 +137,7 @@ func TestConvert(t *testing.T) {
 		placement job.ESPPlacement
 	}{
 		{"reuse", winimage.Default(), winimage.Dynamic, "reuse"},
+		{"C: shrunk", small50, winimage.Dynamic, "shrink"},
 		{"gap at the end", gap, winimage.Dynamic, "gap"},
 		{"gap behind C:, fixed", middle, winimage.Fixed, "gap"},
 	} {
@@ -161,7 +164,9 @@ func TestConvert(t *testing.T) {
 				t.Errorf("the output is %s, its result says %s", after[task.Output], r.SHA256)
 			}
 			f.decodesAlike(t, task, "vhdx")
-			report, err := ovmf.Boot(t.Context(), ovmf.Options{Disk: f.flat(t, task)})
+			raw := f.flat(t, task)
+			accepted(t, raw, r)
+			report, err := ovmf.Boot(t.Context(), ovmf.Options{Disk: raw})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, report.Serial)
 			}

@@ -3,6 +3,7 @@ package convert
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,18 +111,25 @@ func (f folder) flat(t *testing.T, task Task) string {
 	t.Helper()
 	raw := filepath.Join(t.TempDir(), "flat.img")
 	c := f.openImage(t, task.Output)
-	out, err := os.Create(raw)
+	sparse(t, raw, c, c.Size())
+	return raw
+}
+
+// sparse writes what is read to a file, with holes for zeros.
+func sparse(t *testing.T, path string, r io.ReaderAt, size int64) {
+	t.Helper()
+	out, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	if err := out.Truncate(c.Size()); err != nil {
+	if err := out.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
 	b, zeros := make([]byte, 1<<20), strings.Repeat("\x00", 1<<20)
-	for off := int64(0); off < c.Size(); off += int64(len(b)) {
-		n := min(int64(len(b)), c.Size()-off)
-		if _, err := c.ReadAt(b[:n], off); err != nil {
+	for off := int64(0); off < size; off += int64(len(b)) {
+		n := min(int64(len(b)), size-off)
+		if _, err := r.ReadAt(b[:n], off); err != nil && err != io.EOF {
 			t.Fatal(err)
 		}
 		if string(b[:n]) != zeros[:n] {
@@ -130,5 +138,4 @@ func (f folder) flat(t *testing.T, task Task) string {
 			}
 		}
 	}
-	return raw
 }
