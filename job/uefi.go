@@ -56,6 +56,10 @@ const (
 	PartitionOEM      = "oem"      // a maker's own: kept, and hidden
 )
 
+// typeESP is the GPT type of the EFI system partition, of which there is to be
+// one: that which the conversion makes.
+var typeESP = uuid.MustParse("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+
 // ParsePartitionType reads a key of PartitionTypes.
 func ParsePartitionType(s string) (byte, error) {
 	n, err := strconv.ParseUint(s, 0, 8)
@@ -89,12 +93,23 @@ func (o *UEFIOptions) validate(bad *problems) {
 		types = append(types, key)
 	}
 	slices.Sort(types)
+	said := make(map[byte]string)
 	for _, key := range types {
-		if _, err := ParsePartitionType(key); err != nil {
+		t, err := ParsePartitionType(key)
+		if err != nil {
 			bad.add("uefiOptions.partitionTypes: %s", err)
+		} else if first, twice := said[t]; twice { // either could win
+			bad.add("uefiOptions.partitionTypes: %q and %q are the same type", first, key)
 		}
-		if v := o.PartitionTypes[key]; !slices.Contains([]string{PartitionData, PartitionRecovery, PartitionOEM}, v) && uuid.Validate(v) != nil {
+		said[t] = key
+		v := o.PartitionTypes[key]
+		id, err := uuid.Parse(v)
+		switch {
+		case slices.Contains([]string{PartitionData, PartitionRecovery, PartitionOEM}, v):
+		case err != nil:
 			bad.add("uefiOptions.partitionTypes: %q is none of %s, %s, %s, and no GUID", v, PartitionData, PartitionRecovery, PartitionOEM)
+		case id == uuid.Nil || id == typeESP:
+			bad.add("uefiOptions.partitionTypes: %s is not what a partition of %s can become", v, key)
 		}
 	}
 }

@@ -61,6 +61,7 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 	}
 	if c.req.DryRun {
 		preview := c.admitted.Preview
+		preview.Warnings = c.status.Warnings // also those of the request
 		return &preview, nil
 	}
 	defer func() { // armed before the first CE: an attempt that failed may have made one

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/suite"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
@@ -324,6 +325,8 @@ func (s *jobSuite) TestDryRun() {
 	s.Empty(s.finished)
 	s.Equal(job.StateCompleted, s.status().State)
 	s.Contains(s.status().Warnings, "mind the gap")
+	s.Equal(s.status().Warnings, res.Warnings)
+	s.Len(res.Warnings, 2, "the request's unknown key is a warning of the result, too")
 }
 
 // The next version's name comes from the share.
@@ -351,8 +354,10 @@ func (s *jobSuite) TestBootProof() {
 	s.approve()
 	s.enrol()
 	s.compose()
-	s.env.OnActivity(ctl.ProveBoot, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.ProveBootInput) (job.BootProof, error) {
+	s.env.OnActivity(ctl.ProveBoot, mock.Anything, mock.Anything).Return(func(ctx context.Context, in activities.ProveBootInput) (job.BootProof, error) {
 		s.Equal(job.PhaseVerify, s.status().Phase)
+		info := activity.GetInfo(ctx)
+		s.Greater(info.Deadline.Sub(info.StartedTime), time.Hour, "there may be boots of other jobs ahead")
 		return job.BootProof{Reached: "far"}, nil
 	}).Once()
 	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil, "progress")

@@ -73,11 +73,11 @@ func composing(ctx workflow.Context, queue, summary string) workflow.Context {
 }
 
 // proving is for firmware on an emulated machine: minutes without hardware
-// support.
+// support, and those of every job that is ahead, as a worker boots one at a time.
 func proving(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
-		StartToCloseTimeout: 15 * time.Minute,
+		StartToCloseTimeout: 4 * time.Hour,
 		HeartbeatTimeout:    heartbeatTimeout,
 		WaitForCancellation: true, // or tear-down would delete what it reads
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},

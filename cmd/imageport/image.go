@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
+	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/google/uuid"
@@ -25,7 +24,10 @@ and no Compositing Engine is needed.
 An image is a path, or a file on a share: smb://host/share/folder/file or
 \\host\share\folder\file, with --credential for the id of its credential in the wallet.
 A differencing image is taken with its parents, which lie beside it. The image itself is
-only read: the conversion is a new differencing disk beside it.`,
+only read: the conversion is a new differencing disk beside it.
+
+Refusals are those of a job. They name what a request sets; the descriptions of the flags
+give the same names, in parentheses.`,
 		Example: `  imageport image inspect win10.vhdx
   imageport image plan smb://files/pvs/store/win10.vhdx --credential files
   imageport image convert win10.vhdx win10-uefi
@@ -51,12 +53,12 @@ type conversionFlags struct {
 func (f *conversionFlags) add(cmd *cobra.Command) {
 	addCredential(cmd, &f.credential)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.esp, "esp", nil, "where the EFI system partition may go, in this order: gap, reuse, shrink (default all)")
-	flags.StringVar(&f.manager, "boot-manager", "", "signature of the boot manager: 2011 or 2023 (default 2011)")
-	flags.StringToStringVar(&f.types, "partition-type", nil, "what partitions of an unknown MBR type are: `type=data|recovery|oem|GUID`, such as 0x1c=oem")
-	flags.BoolVar(&f.version, "next-version", false, "make the output the vDisk's next PVS version, with manifest and properties")
-	flags.BoolVar(&f.overwrite, "overwrite", false, "replace an earlier differencing disk of the same image")
-	flags.BoolVar(&f.ignoreLock, "ignore-lock", false, "convert although PVS has the image in use")
+	flags.StringSliceVar(&f.esp, "esp", nil, "where the EFI system partition may go, in this order: gap, reuse, shrink; all of them if not given (espPlacement)")
+	flags.StringVar(&f.manager, "boot-manager", "", "signature of the boot manager: 2011 or 2023; 2011 if not given (bootManager)")
+	flags.StringToStringVar(&f.types, "partition-type", nil, "what partitions of an unknown MBR type are: `type=data|recovery|oem|GUID`, such as 0x1c=oem (partitionTypes)")
+	flags.BoolVar(&f.version, "next-version", false, "make the output the vDisk's next PVS version, with manifest and properties (pvsVersion)")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "replace an earlier differencing disk of the same image (overwriteOutput)")
+	flags.BoolVar(&f.ignoreLock, "ignore-lock", false, "convert although PVS has the image in use (ignoreLock)")
 	for name, values := range map[string][]string{"esp": {"gap", "reuse", "shrink"}, "boot-manager": {"2011", "2023"}} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -64,58 +66,74 @@ func (f *conversionFlags) add(cmd *cobra.Command) {
 
 // task makes the task of a conversion of an image that lies at a place.
 func (f *conversionFlags) task(image string, p place, output string) (convert.Task, error) {
-	request := job.ConvertToUEFI{OutputImageFilename: output}
-	request.UEFIOptions = job.UEFIOptions{BootManager: job.BootManager(f.manager), PartitionTypes: f.types}
-	for _, e := range f.esp {
-		request.UEFIOptions.ESPPlacement = append(request.UEFIOptions.ESPPlacement, job.ESPPlacement(e))
+	switch {
+	case f.version && output != "":
+		return convert.Task{}, job.Errorf(job.BadRequest, "Leave one of them out", "--next-version names the output by its version, so no output can be given")
+	case !f.version && output == "":
+		return convert.Task{}, job.Errorf(job.BadRequest, "Give its name, or --next-version", "there is no name for the output")
 	}
-	if err := request.UEFIOptions.Validate(); err != nil {
+	request, err := f.request(image, p, output)
+	if err != nil {
 		return convert.Task{}, err
 	}
 	t := convert.Task{
-		Key: strings.ReplaceAll(uuid.NewString(), "-", "")[:16], Input: p.name,
+		// Every GUID of the output follows from this: the same image converts to
+		// the same bytes wherever that is done from.
+		Job:   "image convert " + p.name,
+		Key:   strings.ReplaceAll(uuid.NewString(), "-", "")[:16],
+		Input: p.name, Output: request.OutputFile(),
 		Overwrite: f.overwrite, IgnoreLock: f.ignoreLock, Options: request.UEFIOptions,
 	}
-	if strings.HasSuffix(strings.ToLower(p.name), "vhd") {
-		request.InputImageFormat = job.FormatVHD
-	}
-	switch {
-	case f.version && output != "":
-		return t, job.Errorf(job.BadRequest, "Leave one of them out", "--next-version names the output by its version, so no output can be given")
-	case !f.version && output == "":
-		return t, job.Errorf(job.BadRequest, "Give its name, or --next-version", "there is no name for the output")
-	case !f.version:
-		t.Output = request.OutputFile()
-	}
-	if t.Output != "" && (t.Output != filepath.Base(t.Output) || strings.ContainsAny(t.Output, `/\`)) {
-		return t, job.Errorf(job.BadRequest, "Give a name without a path", "%s is a path: a differencing disk lies beside its parent", t.Output)
-	}
-	// Every GUID of the output follows from this: the same image converts to
-	// the same bytes wherever that is done from.
-	t.Job = "image convert " + p.name
 	if p.onShare {
 		t.Storage = job.StorageLocation{Location: folderOf(image)}
 	}
 	return t, nil
 }
 
+// request is what would be asked of a job. A job's rules hold here, too: what
+// this makes on a share, or what is copied to one, has to suit PVS.
+func (f *conversionFlags) request(image string, p place, output string) (job.ConvertToUEFI, error) {
+	r := job.ConvertToUEFI{
+		OutputImageFilename: output, IgnoreLock: f.ignoreLock,
+		UEFIOptions: job.UEFIOptions{BootManager: job.BootManager(f.manager), PartitionTypes: f.types},
+	}
+	for _, e := range f.esp {
+		r.UEFIOptions.ESPPlacement = append(r.UEFIOptions.ESPPlacement, job.ESPPlacement(e))
+	}
+	if f.version {
+		r.PVSVersion = job.PVSNext
+	}
+	r.InputImageFilename, r.OverwriteOutput = p.name, f.overwrite
+	if strings.HasSuffix(strings.ToLower(p.name), "vhd") {
+		r.InputImageFormat = job.FormatVHD
+	}
+	// What only a job needs. A local folder has no path that PVS would see.
+	r.Platform, r.ResourceLocationID = job.PlatformLocal, "here"
+	r.InputStorageLocation = job.StorageLocation{CredentialID: "none", Location: `\\localhost\folder`}
+	if p.onShare {
+		r.InputStorageLocation.Location = folderOf(image)
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return r, err
+	}
+	r, _, err = job.Parse[job.ConvertToUEFI](body)
+	return r, err
+}
+
 // folderOf gives the folder of a file on a share.
 func folderOf(path string) string { return path[:strings.LastIndexAny(path, `/\`)] }
 
-// savePicture writes a PNG to a new file.
-func savePicture(path string, png []byte) error {
-	if path == "" || len(png) == 0 {
-		return nil
+// nothingChanged is what an interruption before any change means.
+const nothingChanged = "nothing was changed"
+
+// stopped says that ^C has ended a command, where that is why err came up, and
+// what that means.
+func stopped(ctx context.Context, err error, means string) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return interrupted(means)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("screenshot: %w", err)
-	}
-	if _, err := f.Write(png); err != nil {
-		f.Close()
-		return fmt.Errorf("screenshot: %w", err)
-	}
-	return f.Close()
+	return err
 }
 
 // withConversion opens the folder of an image and makes the task.

@@ -3,27 +3,33 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"imageport/engine/bootproof"
 	"imageport/engine/convert"
+	"imageport/engine/fusefile"
+	"imageport/engine/share"
 	"imageport/job"
 )
 
 func (a *app) imageConvertCommand() *cobra.Command {
 	var flags conversionFlags
-	var boot bool
-	var screenshot string
+	var boot bootFlags
 	cmd := &cobra.Command{
 		Use:   "convert image [output]",
 		Short: "Convert an image to UEFI, as a differencing disk beside it",
 		Long: `Convert an image from BIOS and MBR to UEFI and GPT, as a differencing disk beside it. The
 image stays as it is. The output appears under its name when it is complete, and was
-verified; nothing is left of one that fails or is interrupted.
+verified; nothing is left of one that fails or is interrupted. What one that was killed
+has left is named by the next.
 
-An output without extension gets .avhdx or .avhd, which is what PVS looks for.`,
+An output without extension gets .avhdx or .avhd, which is what PVS looks for. Its name has
+to be one that PVS takes: at most 52 characters of ASCII.`,
 		Example: `  imageport image convert win10.vhdx win10-uefi
   imageport image convert smb://files/pvs/store/win10.vhdx --next-version --credential files
   imageport image convert win10.vhdx win10-uefi --esp gap,shrink --boot --screenshot boot.png`,
@@ -34,22 +40,20 @@ An output without extension gets .avhdx or .avhd, which is what PVS looks for.`,
 				output = args[1]
 			}
 			return a.withConversion(ctx, args[0], output, flags, func(ctx context.Context, p place, t convert.Task) error {
-				r, err := a.convertImage(ctx, p, t, boot)
+				screen, err := boot.picture()
 				if err != nil {
 					return err
 				}
-				if r.Boot != nil {
-					if err := savePicture(screenshot, r.Boot.Screenshot); err != nil {
-						return err
-					}
+				r, err := a.convertImage(ctx, p, t, boot.boot, screen)
+				if err != nil {
+					return err
 				}
 				return a.printConverted(r)
 			})
 		}),
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&boot, "boot", false, "start the result's boot manager under UEFI firmware before it gets its name")
-	cmd.Flags().StringVar(&screenshot, "screenshot", "", "`file` for the screen at the end of --boot (PNG)")
+	boot.add(cmd, "start the result's boot manager under UEFI firmware before it gets its name")
 	return cmd
 }
 
@@ -58,22 +62,30 @@ An output without extension gets .avhdx or .avhd, which is what PVS looks for.`,
 const cleanupTime = 30 * time.Second
 
 // convertImage does what the workflow does, in this process.
-func (a *app) convertImage(ctx context.Context, p place, t convert.Task, boot bool) (r job.Result, err error) {
+func (a *app) convertImage(ctx context.Context, p place, t convert.Task, boot bool, screen picture) (r job.Result, err error) {
 	if boot {
 		if err := bootproof.Available(); err != nil {
 			return r, err
 		}
 	}
+	_ = fusefile.CleanStale(os.TempDir()) // of runs that were killed; at worst it is left for the next
 	admitted, err := convert.Preflight(ctx, p.Store, t)
 	if err != nil {
-		return r, err
+		return r, stopped(ctx, err, nothingChanged)
 	}
 	t.Output = admitted.Approval.Output
+	if err := a.warnOfLeft(ctx, p.Store, t.Output); err != nil {
+		return r, stopped(ctx, err, nothingChanged)
+	}
 	var composed *convert.Composed
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 		defer cancel()
-		err = errors.Join(err, convert.Finish(ctx, p.Store, t, admitted.Approval, composed, err == nil))
+		if failed := convert.Finish(lasting, p.Store, t, admitted.Approval, composed, err == nil); failed != nil {
+			err = errors.Join(err, failed)
+			return
+		}
+		err = stopped(ctx, err, "nothing of the conversion is left, and the image is as it was")
 	}()
 	report, end := a.showSteps("convert")
 	defer end()
@@ -86,12 +98,34 @@ func (a *app) convertImage(ctx context.Context, p place, t convert.Task, boot bo
 	r.Warnings = admitted.Preview.Warnings
 	if boot {
 		proof, err := convert.ProveBoot(ctx, p.Store, made, report)
-		if err != nil {
+		if err := a.keepScreen(screen, proof, err); err != nil {
 			return r, err
 		}
 		r.Boot = &proof
 	}
 	return r, convert.Publish(ctx, p.Store, t, admitted.Approval, made)
+}
+
+// warnOfLeft tells of the files that conversions to the same output have on the
+// share, which begin with its name: those that still run, or were killed.
+func (a *app) warnOfLeft(ctx context.Context, store share.Store, output string) error {
+	files, err := store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		name := strings.ToLower(f.Name)
+		if !strings.HasPrefix(name, strings.ToLower(output)+".") {
+			continue
+		}
+		switch {
+		case strings.HasSuffix(name, ".partial"):
+			fmt.Fprintf(a.err, "imageport: warning: %s belongs to another conversion: if none is running, it was killed, and you may remove the file\n", f.Name)
+		case strings.HasSuffix(name, ".replaced"):
+			fmt.Fprintf(a.err, "imageport: warning: %s is what another conversion was to replace: if none is running, it was killed, and you may give the file its name back or remove it\n", f.Name)
+		}
+	}
+	return nil
 }
 
 func (a *app) printConverted(r job.Result) error {
@@ -101,9 +135,7 @@ func (a *app) printConverted(r job.Result) error {
 	p := printer{w: a.out}
 	p.line("%s", r.Output)
 	p.result(r)
-	for _, w := range r.Warnings {
-		p.field("warning", w)
-	}
-	p.pvs(r.PVS)
+	p.warnings(r.Warnings)
+	p.pvs(r)
 	return p.err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,9 @@ func (a *app) imageInspectCommand() *cobra.Command {
 		Use:   "inspect image",
 		Short: "Tell what is on an image: layout, Windows, boot mode, PVS target software, health",
 		Long: `Tell what is on an image: its partitions, the Windows on it, how it boots, the version of
-the PVS target device software, what is not in order, and whether it could be converted to
-UEFI. It judges nothing: an image that cannot be converted is described, too.`,
+the PVS target device software, what is not in order, and what forbids its conversion to
+UEFI. It judges nothing: an image that cannot be converted is described, too. What only
+shows when the conversion is planned is left to imageport image plan.`,
 		Example: `  imageport image inspect win10.3.avhdx
   imageport image inspect '\\files\pvs\store\win10.vhdx' --credential files -o json`,
 		Args: cobra.ExactArgs(1),
@@ -53,14 +55,20 @@ func (a *app) printInspected(in inspected) error {
 	p.field("boots", fmt.Sprintf("%s (%s, sectors of %d bytes)", boots, strings.ToUpper(in.PartitionStyle), in.SectorBytes))
 	p.windows(in.Windows)
 	p.partitions(in.Partitions)
+	refusal := ""
+	if in.Refusal != nil {
+		refusal = in.Refusal.Error()
+	}
 	for _, problem := range in.Problems {
-		p.field("problem", problem)
+		if !strings.Contains(refusal, problem) { // which is said once
+			p.field("problem", problem)
+		}
 	}
 	switch {
 	case in.Convertible:
-		p.field("UEFI", "can be converted: imageport image plan tells how")
+		p.field("UEFI", "nothing is seen that forbids a conversion: imageport image plan makes sure, and tells how")
 	case in.Refusal != nil:
-		p.field("UEFI", fmt.Sprintf("no conversion: %s: %s", in.Refusal.Code, in.Refusal.Error()))
+		p.field("UEFI", fmt.Sprintf("no conversion: %s: %s", in.Refusal.Code, refusal))
 	}
 	return p.err
 }
@@ -68,6 +76,10 @@ func (a *app) printInspected(in inspected) error {
 func (p *printer) windows(w *bootconv.Windows) {
 	if w == nil {
 		p.field("windows", "none found")
+		return
+	}
+	if w.Build == 0 {
+		p.field("windows", "its registry does not tell which")
 		return
 	}
 	p.field("windows", strings.TrimSpace(fmt.Sprintf("%s %s", w.Product, w.Version))+fmt.Sprintf(", build %d, edition %s", w.Build, w.Edition))
@@ -82,7 +94,11 @@ func (p *printer) partitions(list []bootconv.DescribedPartition) {
 	if len(list) == 0 {
 		return
 	}
-	p.line("  %3s  %-11s %-11s %-10s %-10s %s", "NO", "START", "SIZE", "ROLE", "FILES", "TYPE")
+	files := func(string) string { return "" } // a plan does not tell
+	if slices.ContainsFunc(list, func(d bootconv.DescribedPartition) bool { return d.FileSystem != "" }) {
+		files = func(s string) string { return fmt.Sprintf("%-10s ", s) }
+	}
+	p.line("  %3s  %-11s %-11s %-10s %s%s", "NO", "START", "SIZE", "ROLE", files("FILES"), "TYPE")
 	for _, d := range list {
 		what := d.Type
 		if d.Name != "" {
@@ -97,6 +113,6 @@ func (p *printer) partitions(list []bootconv.DescribedPartition) {
 		if d.Label != "" {
 			what += fmt.Sprintf(", %q", d.Label)
 		}
-		p.line("  %3d  %-11s %-11s %-10s %-10s %s", d.Number, sizeText(d.StartBytes), sizeText(d.SizeBytes), d.Role, d.FileSystem, what)
+		p.line("  %3d  %-11s %-11s %-10s %s%s", d.Number, sizeText(d.StartBytes), sizeText(d.SizeBytes), d.Role, files(d.FileSystem), what)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +36,7 @@ becomes. Everything that a conversion would be refused for is refused here, too.
 			return a.withConversion(ctx, args[0], output, flags, func(ctx context.Context, p place, t convert.Task) error {
 				admitted, err := convert.Preflight(ctx, p.Store, t)
 				if err != nil {
-					return err
+					return stopped(ctx, err, nothingChanged)
 				}
 				return a.printPlan(admitted.Preview)
 			})
@@ -51,10 +52,8 @@ func (a *app) printPlan(r job.Result) error {
 	}
 	p := printer{w: a.out}
 	p.plan(r)
-	for _, w := range r.Warnings {
-		p.field("warning", w)
-	}
-	p.pvs(r.PVS)
+	p.warnings(r.Warnings)
+	p.pvs(r)
 	return p.err
 }
 
@@ -76,7 +75,7 @@ func (p *printer) plan(r job.Result) {
 		p.field("shrink", fmt.Sprintf("partition %d from %s to %s, moving %s: %s", s.Partition, sizeText(s.BeforeBytes), sizeText(s.AfterBytes), sizeText(s.MovedBytes), s.Why))
 	}
 	for _, e := range plan.BCD {
-		p.field("BCD", fmt.Sprintf("%s %s: %s -> %s", e.Object, e.Element, orNothing(e.Before), orNothing(e.After)))
+		p.field("BCD", fmt.Sprintf("%s: %s -> %s", strings.TrimSpace(e.Object+" "+e.Element), orNothing(e.Before), orNothing(e.After)))
 	}
 	for _, e := range plan.Registry {
 		p.field("registry", fmt.Sprintf(`SYSTEM\%s %s: %s -> %s`, e.Key, e.Value, e.Before, orNothing(e.After)))
@@ -89,6 +88,7 @@ func (p *printer) plan(r job.Result) {
 		total += f.Size
 	}
 	p.field("files", fmt.Sprintf("%d on the EFI system partition, %s (-o json lists them)", len(plan.BootFiles), sizeText(total)))
+	p.beside(r.PVS)
 }
 
 func espText(placement job.ESPPlacement) string {
@@ -110,19 +110,31 @@ func orNothing(s string) string {
 	return s
 }
 
+// beside prints what else is written for a version.
+func (p *printer) beside(s *job.PVSSteps) {
+	if s != nil {
+		p.field("beside", strings.Join(s.Files, ", "))
+	}
+}
+
 // pvs prints what to do with an output in PVS.
-func (p *printer) pvs(s *job.PVSSteps) {
+func (p *printer) pvs(r job.Result) {
+	s := r.PVS
 	if s == nil {
 		return
 	}
+	when := ""
+	if r.DryRun {
+		when = "after the conversion, "
+	}
 	if len(s.PowerShell) > 0 {
-		p.line("on a PVS server, in PowerShell:")
+		p.line("%son a PVS server, in PowerShell:", when)
 		for _, l := range s.PowerShell {
 			p.line("  %s", l)
 		}
 	}
 	if len(s.Targets) > 0 {
-		p.line("on the target devices:")
+		p.line("%son the target devices:", when)
 		for _, l := range s.Targets {
 			p.line("  - %s", l)
 		}

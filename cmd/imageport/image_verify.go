@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"imageport/engine/convert"
 	"imageport/engine/disk/chain"
 	"imageport/engine/diskimage"
+	"imageport/engine/fusefile"
 	"imageport/engine/windows/bootcheck"
 	"imageport/job"
 )
@@ -23,8 +23,7 @@ type verified struct {
 
 func (a *app) imageVerifyCommand() *cobra.Command {
 	var flags diskFlags
-	var boot bool
-	var screenshot string
+	var boot bootFlags
 	cmd := &cobra.Command{
 		Use:   "verify image",
 		Short: "Verify that an image boots by UEFI: partition tables, boot files, boot configuration",
@@ -39,26 +38,24 @@ cannot write to it (QEMU and OVMF have to be installed).`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			return a.withImage(ctx, args[0], flags, func(c *chain.Chain) error {
-				found, err := a.verifyImage(ctx, c, boot)
+				screen, err := boot.picture()
 				if err != nil {
 					return err
 				}
-				if found.Boot != nil {
-					if err := savePicture(screenshot, found.Boot.Screenshot); err != nil {
-						return err
-					}
+				found, err := a.verifyImage(ctx, c, boot.boot, screen)
+				if err != nil {
+					return err
 				}
 				return a.printVerified(found)
 			})
 		}),
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&boot, "boot", false, "start its boot manager under UEFI firmware")
-	cmd.Flags().StringVar(&screenshot, "screenshot", "", "`file` for the screen at the end of --boot (PNG)")
+	boot.add(cmd, "start its boot manager under UEFI firmware")
 	return cmd
 }
 
-func (a *app) verifyImage(ctx context.Context, c *chain.Chain, boot bool) (verified, error) {
+func (a *app) verifyImage(ctx context.Context, c *chain.Chain, boot bool, screen picture) (verified, error) {
 	var found verified
 	var err error
 	found.Verification, err = bootcheck.Check(ctx, c, bootcheck.Expected{})
@@ -71,8 +68,9 @@ func (a *app) verifyImage(ctx context.Context, c *chain.Chain, boot bool) (verif
 	report, end := a.showSteps("verify")
 	defer end()
 	report(job.Progress{Step: "boot"})
+	_ = fusefile.CleanStale(os.TempDir()) // of runs that were killed; at worst it is left for the next
 	proof, err := convert.Boot(ctx, c)
-	if err != nil {
+	if err := a.keepScreen(screen, proof, err); err != nil {
 		return found, err
 	}
 	found.Boot = &proof
@@ -90,11 +88,4 @@ func (a *app) printVerified(found verified) error {
 	p.line("%-24s %d files (-o json lists them with their SHA-256)", "EFI system partition", len(found.ESPFiles))
 	p.boot(found.Boot)
 	return p.err
-}
-
-// boot prints how far firmware got.
-func (p *printer) boot(b *job.BootProof) {
-	if b != nil {
-		p.field("booted", fmt.Sprintf("%s, after %.0f s (%s)", b.Reached, b.Seconds, strings.Join(b.Stages, "; ")))
-	}
 }

@@ -30,7 +30,11 @@ func (a *app) printStatus(s job.Status) error {
 		return a.printJSON(s)
 	}
 	p := printer{w: a.out}
-	p.line("%s %s after %s", s.Operation, s.State, took(s))
+	what := ""
+	if s.Result != nil && s.Result.DryRun {
+		what = ": a dry run, nothing was written"
+	}
+	p.line("%s %s after %s%s", s.Operation, s.State, took(s), what)
 	p.field("job", s.JobID)
 	p.field("run", s.RunID)
 	p.field("platform", s.Platform)
@@ -45,11 +49,12 @@ func (a *app) printStatus(s job.Status) error {
 	if s.Result != nil {
 		p.result(*s.Result)
 	}
-	for _, w := range s.Warnings {
-		p.field("warning", w)
-	}
+	p.warnings(s.Warnings)
 	if s.Error != nil {
 		p.field("error", string(s.Error.Code)+": "+s.Error.Error())
+	}
+	if s.Result != nil {
+		p.pvs(*s.Result)
 	}
 	return p.err
 }
@@ -72,10 +77,28 @@ func (p *printer) field(name, value string) {
 	}
 }
 
+func (p *printer) warnings(list []string) {
+	for _, w := range list {
+		p.field("warning", w)
+	}
+}
+
+// boot prints how far firmware got, and what that was seen by.
+func (p *printer) boot(b *job.BootProof) {
+	if b == nil {
+		return
+	}
+	p.field("booted", fmt.Sprintf("%s, after %.0f s", b.Reached, b.Seconds))
+	for _, s := range b.Stages {
+		p.line("  %-9s - %s", "", s)
+	}
+}
+
+// result prints what a job made or would make, but for what comes behind the
+// warnings: see pvs.
 func (p *printer) result(r job.Result) {
 	if r.DryRun {
 		p.plan(r)
-		p.pvs(r.PVS)
 		return
 	}
 	p.field("size", fmt.Sprintf("%s, for %s changed of a disk of %s", sizeText(r.SizeBytes), sizeText(r.ChangedBytes), sizeText(r.VirtualSizeBytes)))
@@ -84,6 +107,7 @@ func (p *printer) result(r job.Result) {
 		p.field("windows", fmt.Sprintf("%s, build %d", r.WindowsProduct, r.WindowsBuild))
 	}
 	p.field("ESP", espText(r.ESPPlacement))
+	p.beside(r.PVS)
 	if v := r.Verification; v != nil {
 		p.field("verified", fmt.Sprintf("%d checks, %d files of the EFI system partition (-o json lists them)", len(v.Checks), len(v.ESPFiles)))
 	}
@@ -91,7 +115,6 @@ func (p *printer) result(r job.Result) {
 	if r.BytesRead > 0 {
 		p.field("traffic", fmt.Sprintf("%s read, %s written", sizeText(r.BytesRead), sizeText(r.BytesWritten)))
 	}
-	p.pvs(r.PVS)
 }
 
 // took is how long a job took, or has taken so far.

@@ -12,9 +12,12 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"imageport/job"
 )
@@ -307,6 +310,30 @@ func FuzzMonitor(f *testing.F) {
 		}
 		m.close()
 	})
+}
+
+// TestWithoutRights is a worker that could open /dev/fuse, but not mount: that
+// is said before the work.
+func TestWithoutRights(t *testing.T) {
+	runtime.LockOSThread() // rights are a thread's
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		t.Fatal(err)
+	}
+	fewer := sets
+	fewer[0].Effective &^= 1 << unix.CAP_SYS_ADMIN
+	if err := unix.Capset(&header, &fewer[0]); err != nil {
+		t.Fatal(err)
+	}
+	err := Available()
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		t.Fatal(err)
+	}
+	if job.CodeOf(err) != job.ToolMissing || !strings.Contains(err.Error(), "CAP_SYS_ADMIN. Run the worker as root") {
+		t.Error(err)
+	}
 }
 
 func TestFindAmong(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"imageport/job"
 )
 
@@ -60,12 +62,22 @@ func findAmong(firmwares []firmware) (tools, error) {
 		return tools{}, job.Errorf(job.ToolMissing, mountRemedy, "boot proof: FUSE: %w", err)
 	}
 	fuse.Close()
+	if !mayMount() {
+		return tools{}, job.Errorf(job.ToolMissing, mountRemedy, "boot proof: FUSE: this process may not mount, because it lacks CAP_SYS_ADMIN")
+	}
 	for _, f := range firmwares {
 		if readable(f.code) && readable(f.vars) {
 			return tools{qemu: path, firmware: f}, nil
 		}
 	}
 	return tools{}, job.Errorf(job.ToolMissing, installRemedy, "boot proof: the firmware OVMF is at none of the usual places, such as %s", firmwares[0].code)
+}
+
+// mayMount reports whether this thread has the right to mount.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData // of the capabilities from 0 and from 32
+	return unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 func readable(path string) bool {

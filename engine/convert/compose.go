@@ -2,11 +2,7 @@ package convert
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -16,8 +12,6 @@ import (
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/diskimage"
 	"imageport/engine/share"
-	"imageport/engine/windows/bootcheck"
-	"imageport/engine/windows/bootconv"
 	"imageport/job"
 )
 
@@ -70,7 +64,7 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	if err := out.write(ctx, store, im, changes, report); err != nil {
 		return Composed{}, err
 	}
-	verification, err := out.verify(ctx, store, im, plan, report)
+	verification, err := out.verify(ctx, store, im, plan, changes, report)
 	if err != nil {
 		return Composed{}, job.At(out.partial, err)
 	}
@@ -154,53 +148,6 @@ func (o *output) write(ctx context.Context, store share.Store, im *image, change
 	return errors.Join(err, f.Close())
 }
 
-// verify reads the file back through handles of its own: its checksum, its
-// link to the parent, and what firmware and Windows would find on its disk.
-func (o *output) verify(ctx context.Context, store share.Store, im *image, plan *bootconv.Plan, report func(job.Progress)) (job.Verification, error) {
-	step := job.Progress{Step: "verify " + o.task.Output, TotalBytes: o.size}
-	report(step)
-	failed := func(err error) (job.Verification, error) {
-		return job.Verification{}, job.Errorf(job.VerifyFailed, "Start the job again; if it fails again, report it", "%w", err)
-	}
-	back := &image{}
-	c, err := diskimage.Open(ctx, diskimage.Input{Folder: back.folder(store), Name: o.partial})
-	switch code := job.CodeOf(err); {
-	case code == job.DiskCorrupt, code == job.WrongFormat: // it was written wrongly
-		return failed(fmt.Errorf("it cannot be opened: %w", err))
-	case err != nil:
-		return job.Verification{}, err
-	}
-	defer func() {
-		o.read.Add(back.read.Load())
-		_ = c.Close()
-	}()
-	layers := c.Layers()
-	if top := layers[len(layers)-1]; top.FileSize != o.size || top.ID != o.id.String() {
-		return failed(fmt.Errorf("it has %d bytes and the id %s; %d and %s were written", top.FileSize, top.ID, o.size, o.id))
-	}
-	if len(layers) != len(im.layers)+1 || layers[len(layers)-2].Name != im.top().Name || layers[len(layers)-2].ID != im.top().ID {
-		return failed(fmt.Errorf("its parent is %s, not %s", layers[max(0, len(layers)-2)].Name, im.top().Name))
-	}
-	f, err := store.Open(ctx, o.partial)
-	if err != nil {
-		return job.Verification{}, err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(counter{f, &o.read}, 0, o.size), func(done int64) {
-		step.DoneBytes = done
-		report(step)
-	}, 0}, make([]byte, 1<<20)); err != nil {
-		return job.Verification{}, err
-	}
-	o.sha256 = hex.EncodeToString(sum.Sum(nil))
-	found, err := bootcheck.Check(ctx, c, plan.Expected())
-	if errors.Is(err, bootcheck.ErrWrong) {
-		return failed(err)
-	}
-	return found, diskimage.Coded(err)
-}
-
 // removePartials deletes the partial files of this job, as far as it can.
 func removePartials(ctx context.Context, store share.Store, t Task) error {
 	files, err := store.List(ctx)
@@ -217,18 +164,4 @@ func removePartials(ctx context.Context, store share.Store, t Task) error {
 		}
 	}
 	return failed
-}
-
-// progressReader tells how much was read.
-type progressReader struct {
-	r      io.Reader
-	report func(done int64)
-	done   int64
-}
-
-func (p *progressReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	p.done += int64(n)
-	p.report(p.done)
-	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,11 +109,17 @@ func admit(ctx context.Context, store share.Store, task Task) (Approval, error) 
 // run does what a job does.
 func (f folder) run(t *testing.T, task Task) (Composed, error) {
 	t.Helper()
-	ctx := t.Context()
-	a, err := admit(ctx, f.store, task)
+	a, err := admit(t.Context(), f.store, task)
 	if err != nil {
 		return Composed{}, err
 	}
+	return f.publish(t, task, a)
+}
+
+// publish does what a job does after its preflight.
+func (f folder) publish(t *testing.T, task Task, a Approval) (Composed, error) {
+	t.Helper()
+	ctx := t.Context()
 	c, err := Compose(ctx, f.store, task, a, "try", quiet)
 	if err != nil {
 		return c, err
@@ -201,6 +208,30 @@ func TestPreflightRefuses(t *testing.T) {
 			task.Options.BootManager = job.BootManager2023
 		}, job.MissingBootFile},
 		{"in use by PVS", ordinary, func(t *testing.T, f folder, task *Task) { f.write(t, "win10.lok", "") }, job.ImageLocked},
+		{"output in use by PVS", ordinary, func(t *testing.T, f folder, task *Task) {
+			if _, err := f.run(t, *task); err != nil {
+				t.Fatal(err)
+			}
+			task.Overwrite, task.IgnoreLock = true, true
+			f.write(t, "win10-uefi.lok", "")
+		}, job.ImageLocked},
+		{"version in the manifest under the output's name", ordinary, func(t *testing.T, f folder, task *Task) {
+			next := *task
+			next.Output = ""
+			a, err := admit(t.Context(), f.store, next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next.Output = a.Output
+			if _, err := f.publish(t, next, a); err != nil {
+				t.Fatal(err)
+			}
+			task.Output, task.Overwrite = a.Output, true
+		}, job.OutputExists},
+		{"VHD whose geometry shows less than it holds", nil, func(t *testing.T, f folder, task *Task) {
+			task.Input, task.Output, task.Format = "win10.vhd", "win10-uefi.avhd", job.FormatVHD
+			f.geometryVHD(t, task.Input)
+		}, job.UnsupportedDisk},
 		{"not the latest version", ordinary, func(t *testing.T, f folder, task *Task) {
 			task.Output = ""
 			f.write(t, "win10.1.avhdx", "")
@@ -287,6 +318,45 @@ func (f folder) write(t *testing.T, name, contents string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(f.path, name), []byte(contents), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// geometryVHD makes a VHD as Virtual PC does, which shows a guest no more than
+// cylinders, heads and sectors come to.
+func (f folder) geometryVHD(t *testing.T, name string) {
+	t.Helper()
+	img, err := winimage.Cached(t.Context(), winimage.Small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(f.path, name)
+	qemuImg(t, "convert", "-f", "raw", "-O", "vpc", "-o", "force_size", img.Path, path)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{0, info.Size() - 512} { // the footer's copy, and the footer
+		footer := make([]byte, 512)
+		if _, err := file.ReadAt(footer, at); err != nil {
+			t.Fatal(err)
+		}
+		copy(footer[28:], "vpc ") // creator application
+		binary.BigEndian.PutUint16(footer[56:], 3120)
+		footer[58], footer[59] = 16, 63
+		clear(footer[64:68]) // checksum
+		sum := uint32(0)
+		for _, b := range footer {
+			sum += uint32(b)
+		}
+		binary.BigEndian.PutUint32(footer[64:], ^sum)
+		if _, err := file.WriteAt(footer, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

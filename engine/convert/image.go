@@ -67,6 +67,9 @@ func (im *image) check(ctx context.Context, t Task) error {
 	if found := im.top().Container; t.Format != "" && found != wanted[t.Format] {
 		return job.Errorf(job.WrongFormat, "Give the inputImageFormat that the file has", "by its signature the file is a %s, the request says %s", found, t.Format)
 	}
+	if p := im.top().VHD; p != nil && p.CurrentSize != p.VirtualSize {
+		return job.Errorf(job.UnsupportedDisk, "Convert it with Convert-VHD", "the VHD, made by %q, shows %d bytes of its %d: not every reader would agree on a differencing disk of it", p.Creator, p.VirtualSize, p.CurrentSize)
+	}
 	for _, l := range im.Layers() {
 		if l.VHDX != nil && l.VHDX.DirtyLog {
 			return job.Errorf(job.DiskDirtyLog, "Mount it once on Windows (Mount-VHD) and dismount it",

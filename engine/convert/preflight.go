@@ -3,13 +3,10 @@ package convert
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"strings"
 
-	"imageport/engine/disk/vhd"
-	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
 	"imageport/job"
 )
@@ -73,7 +70,7 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 // locked refuses an image that PVS has in use: it keeps a file beside it as
 // long as a target streams from it, or somebody maintains it.
 func locked(ctx context.Context, store share.Store, t Task) error {
-	lock := strings.TrimSuffix(t.Input, path.Ext(t.Input)) + ".lok"
+	lock := lockOf(t.Input)
 	found, err := stat(ctx, store, lock)
 	if err != nil || found == nil || t.IgnoreLock {
 		return err
@@ -81,6 +78,10 @@ func locked(ctx context.Context, store share.Store, t Task) error {
 	return job.Errorf(job.ImageLocked, "Shut the targets down that use it (Unlock-PvsDisk removes a lock that was left behind), or set ignoreLock if it is used read-only",
 		"PVS has %s in use: there is a file %s", t.Input, lock)
 }
+
+// lockOf is the file that is there while PVS has an image in use. Each version
+// of a vDisk has its own.
+func lockOf(image string) string { return strings.TrimSuffix(image, path.Ext(image)) + ".lok" }
 
 // admitOutput refuses an output that is there and must not be replaced, or is
 // being written.
@@ -115,59 +116,4 @@ func stat(ctx context.Context, store share.Store, name string) (*FileID, error) 
 		return nil, err
 	}
 	return &FileID{info.Size, info.ModTime.UTC()}, nil
-}
-
-// replaceable refuses to replace anything but an earlier output: a differencing
-// disk of the same image. A slip in outputImageFilename must not cost another
-// vDisk.
-func replaceable(ctx context.Context, store share.Store, t Task) error {
-	what, err := kindOf(ctx, store, t.Output)
-	if err != nil || strings.EqualFold(what.parent, t.Input) {
-		return err
-	}
-	return job.Errorf(job.OutputExists, "Choose another outputImageFilename, or remove the file if it is not needed",
-		"overwriteOutput replaces only a differencing disk of %s, and %s is %s", t.Input, t.Output, what)
-}
-
-// kind is what a file is, as far as it may be replaced.
-type kind struct {
-	unreadable error
-	parent     string // file name; empty for a disk of its own
-}
-
-func (k kind) String() string {
-	switch {
-	case k.unreadable != nil:
-		return fmt.Sprintf("not a VHDX or VHD that can be read (%s)", k.unreadable)
-	case k.parent == "":
-		return "a disk of its own"
-	}
-	return "a differencing disk of " + k.parent
-}
-
-// kindOf looks at the headers of a file. Errors are those of the share.
-func kindOf(ctx context.Context, store share.Store, name string) (kind, error) {
-	f, err := store.Open(ctx, name)
-	if err != nil {
-		return kind{}, err
-	}
-	defer f.Close()
-	r := cached(f)
-	var relative string
-	if x, err := vhdx.Open(r, f.Size()); err == nil {
-		if p := x.Info().Parent; p != nil {
-			relative = p.RelativePath
-		}
-	} else if v, vhdErr := vhd.Open(r, f.Size()); vhdErr == nil {
-		if p := v.Info().Parent; p != nil {
-			relative = p.RelativePath
-		}
-	} else if job.CodeOf(err) != "" {
-		return kind{}, err // of the share
-	} else if job.CodeOf(vhdErr) != "" {
-		return kind{}, vhdErr
-	} else {
-		return kind{unreadable: err}, nil
-	}
-	return kind{parent: strings.TrimPrefix(relative, `.\`)}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os/exec"
 
 	"imageport/engine/ntfsresize"
 	"imageport/engine/windows/bootconv"
@@ -36,7 +35,7 @@ func shrinkError(err error) error {
 	switch {
 	case err == nil, job.CodeOf(err) != "", errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, ntfsresize.ErrMissing):
 		code, remedy = job.ToolMissing, "Install ntfsresize (package ntfs-3g), or do not allow espPlacement shrink"
 	case errors.Is(err, ntfsresize.ErrTooSmall), errors.Is(err, ntfsresize.ErrBlocked), errors.Is(err, ntfsresize.ErrSize):
 		code, remedy = job.ShrinkBlocked, makeRoom

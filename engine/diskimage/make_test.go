@@ -280,6 +280,15 @@ func TestSourceChanges(t *testing.T) {
 	}
 }
 
+// TestFileTooLarge says so where the file system has no files of that size.
+func TestFileTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	_, err := diskimage.Create(t.Context(), output(t, dir, "huge.raw", chain.Raw, ""), 1<<62, 512)
+	if job.CodeOf(err) != job.ShareFull || !strings.Contains(err.Error(), "cannot hold a file that large") || len(names(t, dir)) != 0 {
+		t.Errorf("got %v, and left %q", err, names(t, dir))
+	}
+}
+
 // TestOverlappingBlocks refuses to read one block's data as another's.
 func TestOverlappingBlocks(t *testing.T) {
 	dir := t.TempDir()

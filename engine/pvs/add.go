@@ -73,7 +73,7 @@ func (m Manifest) Add(e Entry) (Manifest, error) {
 	}
 	switch latest.Access {
 	case Maintenance, MaintenanceHighest, Merging, MergingToMaintenance, MergingToTest:
-		return Manifest{}, fmt.Errorf("%w: it has version %d in %s: only after its promotion there can be another", ErrManifest, latest.Number, latest.Access)
+		return Manifest{}, fmt.Errorf("%w: it has version %d in %s, after which there can be no other: promote or delete that in PVS first", ErrManifest, latest.Number, latest.Access)
 	}
 	var b strings.Builder
 	if l := m.layout; l.descending {

@@ -238,6 +238,8 @@ func localFault(err error) error {
 		return job.Errorf(job.ShareDenied, "Give this process permission on the directory", "%w", err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return job.Errorf(job.ShareFull, remedySpace, "%w", err)
+	case errors.Is(err, unix.EFBIG):
+		return job.Errorf(job.ShareFull, "Choose another file system, or a dynamic image", "the file system cannot hold a file that large: %w", err)
 	case errors.Is(err, unix.EISDIR):
 		return folderError(pe.Path)
 	}

@@ -131,12 +131,26 @@ func (im *Image) listBootFiles() (files, files2023 []bootFile, err error) {
 			continue
 		}
 		for _, f := range found {
-			ext := path.Ext(f.Target)
-			f.Target = strings.TrimSuffix(strings.TrimSuffix(f.Target, ext), suffix2023) + ext
+			f.Target = without2023(f.Target)
 			files2023 = append(files2023, f)
 		}
 	}
 	return files, files2023, nil
+}
+
+// without2023 gives the target of a file of 2023 the name that it takes:
+// bootmgfw_EX.efi becomes bootmgfw.efi, and bootmgfw_EX.efi.mui, the texts that
+// belong to it, bootmgfw.efi.mui.
+func without2023(target string) string {
+	dir, name := path.Split(target)
+	stem, ext, _ := strings.Cut(name, ".")
+	if n := len(stem) - len(suffix2023); n > 0 && strings.EqualFold(stem[n:], suffix2023) {
+		name = stem[:n]
+		if ext != "" {
+			name += "." + ext
+		}
+	}
+	return dir + name
 }
 
 // maxBootEntries is how many files and folders there may be below \Windows\Boot:

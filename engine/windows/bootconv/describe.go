@@ -26,8 +26,8 @@ type Description struct {
 	Windows    *Windows             `json:"windows,omitempty"` // nil if none was found
 	// Problems are what keeps Windows or a conversion from going on well.
 	Problems []string `json:"problems"`
-	// Convertible tells whether convertToUefi would take the disk; Refusal is
-	// why not.
+	// Convertible tells whether Inspect takes the disk; Refusal is why not. That
+	// there is room for the EFI system partition is for Plan to find.
 	Convertible bool       `json:"convertible"`
 	Refusal     *job.Error `json:"refusal,omitempty"`
 }

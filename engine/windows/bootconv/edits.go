@@ -50,21 +50,7 @@ func (p *planner) typeOf(v *volume) (typ uuid.UUID, attributes uint64, err error
 
 // planStore converts the boot configuration.
 func (p *planner) planStore() error {
-	partitions := make(map[uint64]uuid.UUID)
-	for _, v := range p.volumes {
-		if id, ok := p.entryAt(uint64(v.offset())); ok {
-			partitions[uint64(v.offset())] = id
-		}
-	}
-	out, report, err := bcd.Convert(p.Image.store, bcd.Mapping{
-		Signature:        p.mbr.Signature,
-		DiskGUID:         p.table.DiskGUID,
-		Partitions:       partitions,
-		ESP:              p.ESP.ID,
-		OS:               p.osID,
-		SystemOffset:     uint64(p.system.offset()),
-		SystemBecomesESP: p.ESP.Placement == job.PlaceReuse,
-	}, bcd.ConvertOptions{Modified: p.modify})
+	out, report, err := bcd.Convert(p.Image.store, p.mapping(p.ESP.Placement), bcd.ConvertOptions{Modified: p.modify})
 	if err != nil {
 		return storeError(p.system, err)
 	}
@@ -86,6 +72,28 @@ func (p *planner) planStore() error {
 	return nil
 }
 
+// mapping says what becomes of the partitions that the boot configuration names.
+func (p *planner) mapping(placement job.ESPPlacement) bcd.Mapping {
+	m := bcd.Mapping{
+		Signature:        p.mbr.Signature,
+		DiskGUID:         p.table.DiskGUID,
+		Partitions:       make(map[uint64]uuid.UUID),
+		ESP:              p.ESP.ID,
+		OS:               p.idOf(p.windows),
+		SystemOffset:     uint64(p.system.offset()),
+		SystemBecomesESP: placement == job.PlaceReuse,
+	}
+	for _, v := range p.volumes {
+		m.Partitions[uint64(v.offset())] = p.idOf(v)
+	}
+	return m
+}
+
+// idOf is the GUID that a partition gets, unless it becomes the ESP.
+func (p *planner) idOf(v *volume) uuid.UUID {
+	return p.derive(fmt.Sprintf("partition at LBA %d", v.FirstLBA))
+}
+
 // planRegistry rewrites the MountedDevices of this disk: drive letters and
 // volume names follow their partitions. Values of other disks stay.
 func (p *planner) planRegistry() error {
@@ -95,6 +103,9 @@ func (p *planner) planRegistry() error {
 		return hiveError(pathSystem, err)
 	}
 	key, err := h.Lookup(keyName)
+	if errors.Is(err, hive.ErrNotFound) { // Windows makes it when it starts
+		key, err = &hive.Key{}, nil
+	}
 	if err != nil {
 		return hiveError(pathSystem, err)
 	}

@@ -187,6 +187,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			d := openSpec(t, r.Spec)
 			im, err := Inspect(d)
+			inspected := err
 			if err == nil {
 				_, err = im.Plan(t.Context(), seed, Options{Shrinker: resizer{}})
 			}
@@ -196,9 +197,13 @@ func TestRefusals(t *testing.T) {
 			if d.DirtyBytes() != 0 {
 				t.Error("the disk was written to")
 			}
-			// Such a disk is described all the same.
-			if about, err := Describe(d); err != nil || about.Convertible && about.Refusal != nil {
-				t.Errorf("%+v, %v", about, err)
+			// Such a disk is described all the same, with what Inspect has against it.
+			about, err := Describe(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if about.Convertible != (inspected == nil) || about.Refusal != nil && string(about.Refusal.Code) != r.Code || about.Refusal == nil && inspected != nil {
+				t.Errorf("convertible %v, refused for %v; want %v", about.Convertible, about.Refusal, inspected)
 			}
 		})
 	}

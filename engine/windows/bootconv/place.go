@@ -9,6 +9,7 @@ import (
 
 	"imageport/engine/disk/fat32"
 	"imageport/engine/disk/gpt"
+	"imageport/engine/windows/bcd"
 	"imageport/job"
 )
 
@@ -65,6 +66,11 @@ func (p *planner) placements() []job.ESPPlacement {
 	return p.opt.ESPPlacement
 }
 
+// onlyReuse tells that System Reserved becomes the ESP, or nothing does.
+func (p *planner) onlyReuse() bool {
+	return slices.Equal(p.opt.ESPPlacement, []job.ESPPlacement{job.PlaceReuse})
+}
+
 // makeRoom makes sure that both partition tables fit before and behind the
 // partitions; the last partition shrinks if it has to.
 func (p *planner) makeRoom() error {
@@ -75,6 +81,8 @@ func (p *planner) makeRoom() error {
 			return job.Errorf(job.NoRoomForGPT, "Move the partition", "%s begins at sector %d; the partition table needs the sectors up to %d", v, v.FirstLBA, first-1)
 		case v.end()-1 <= last:
 			continue
+		case v == p.system && v != p.windows && p.onlyReuse():
+			continue // made anew, it ends where it has to
 		}
 		refusal := func(why string) error {
 			return job.Errorf(job.NoRoomForGPT, "Shrink the partition by 1 MiB in a maintenance version", "%s ends at sector %d; the backup partition table needs the sectors from %d on, and %s", v, v.end()-1, last+1, why)
@@ -84,6 +92,8 @@ func (p *planner) makeRoom() error {
 			return refusal("what is no NTFS cannot be shrunk")
 		case !slices.Contains(p.placements(), job.PlaceShrink):
 			return refusal("espPlacement does not allow to shrink")
+		case p.align(last+1) <= v.FirstLBA:
+			return refusal("nothing of it would be left")
 		}
 		if err := p.shrink(v, p.align(last+1)-v.FirstLBA, "room for the backup partition table"); err != nil {
 			return err
@@ -169,17 +179,20 @@ func (p *planner) offers(placement job.ESPPlacement) (offers []stretch, why stri
 		}
 		return []stretch{{gap.first, min(gap.sectors, espNew/sector)}}, ""
 	case job.PlaceReuse:
-		size, forced := p.system.Sectors*sector, slices.Equal(p.opt.ESPPlacement, []job.ESPPlacement{job.PlaceReuse})
+		size, forced := p.system.Sectors*sector, p.onlyReuse()
 		switch {
 		case p.system == p.windows:
 			return nil, "there is no System Reserved partition"
 		case p.system.hasWinRE:
 			return nil, fmt.Sprintf("System Reserved (%s) holds Windows RE", p.system)
+		case p.entriesNeedSystem():
+			return nil, fmt.Sprintf("System Reserved (%s) holds an image that a boot entry starts", p.system)
 		case size < p.smallestESP() || size > espMax && !forced:
 			return nil, fmt.Sprintf("System Reserved (%s) has %d MiB, and is reused from %d to %d", p.system, size/mib, p.smallestESP()/mib, espMax/mib)
 		}
 		// Its end may lie behind what the backup partition table leaves.
-		return []stretch{{p.system.FirstLBA, p.sectorsOf(p.system)}}, ""
+		end := min(p.system.FirstLBA+p.sectorsOf(p.system), p.align(p.table.LastUsable()+1))
+		return []stretch{{p.system.FirstLBA, end - p.system.FirstLBA}}, ""
 	default:
 		end := p.windows.FirstLBA + p.sectorsOf(p.windows)
 		for _, size := range slices.Compact([]uint64{espNew, p.smallestESP()}) {
@@ -189,6 +202,14 @@ func (p *planner) offers(placement job.ESPPlacement) (offers []stretch, why stri
 		}
 		return offers, fmt.Sprintf("C: (%s) has only %d MiB", p.windows, p.windows.Sectors*sector/mib)
 	}
+}
+
+// entriesNeedSystem tells whether a file on System Reserved, such as an image of
+// Windows RE by another name than usual, is started by an entry. Whatever else
+// is wrong with the boot configuration shows when it is converted.
+func (p *planner) entriesNeedSystem() bool {
+	_, _, err := bcd.Convert(p.Image.store, p.mapping(job.PlaceReuse), bcd.ConvertOptions{Modified: p.modify})
+	return errors.Is(err, bcd.ErrFileOnESP)
 }
 
 // largestGap finds the largest unallocated space, in whole MiB.
@@ -260,7 +281,7 @@ func (p *planner) planTable() error {
 		}
 		e := gpt.Entry{
 			Index:    v.Index,
-			ID:       p.derive(fmt.Sprintf("partition at LBA %d", v.FirstLBA)),
+			ID:       p.idOf(v),
 			FirstLBA: v.FirstLBA,
 			LastLBA:  v.FirstLBA + p.sectorsOf(v) - 1,
 			Name:     "Basic data partition",
@@ -273,11 +294,14 @@ func (p *planner) planTable() error {
 			e.Attributes |= gpt.AttrNoDriveLetter
 			p.Plan.warn("System Reserved (%s) is no longer used; it is kept, without a drive letter", v)
 		}
-		if v == p.windows {
-			p.osID = e.ID
+		if v == p.windows { // whatever it was called: with another type it would get no letter
+			p.osID, e.Type, e.Attributes = e.ID, gpt.TypeBasicData, 0
 		}
 		p.table.Entries = append(p.table.Entries, e)
 	}
 	p.table.Entries = append(p.table.Entries, esp)
+	if err := p.table.Validate(); err != nil {
+		return job.Errorf(job.UnsupportedLayout, "Remove partitions that are not used, and look at uefiOptions.partitionTypes", "the partitions do not make a valid GPT: %w", err)
+	}
 	return nil
 }

@@ -149,16 +149,38 @@ func (v *volume) readHive(path string) (stored, recovered []byte, replayed strin
 	}
 	r, replayErr := hive.Replay(stored, logs...)
 	switch {
-	case replayErr == nil:
+	case replayErr == nil && r.Replayed:
 		entries := 0
 		for _, l := range r.Logs {
 			entries += l.Entries
 		}
 		return stored, r.Hive, fmt.Sprintf("it was not written completely, and is used as %d entries of its log complete it", entries), nil
-	case err != nil: // it is not merely dirty
+	case err != nil && path == pathBCD:
+		return nil, nil, "", storeError(v, err)
+	case err != nil: // it is not merely dirty, or not dirty at all
 		return nil, nil, "", hiveError(path, err)
 	}
 	return nil, nil, "", job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s holds changes that are only in its log, which cannot be used: %w", path, replayErr)
+}
+
+// parseHive parses a hive to be read only: as it is on the disk or, where it
+// was written so incompletely that this fails, as its logs complete it.
+func (v *volume) parseHive(path string) (*hive.Hive, error) {
+	b, err := v.read(path, hiveLimit)
+	if err != nil {
+		return nil, volumeFault(v, err)
+	}
+	if h, err := hive.Parse(b); err == nil {
+		return h, nil
+	}
+	if _, b, _, err = v.readHive(path); err != nil {
+		return nil, err
+	}
+	h, err := hive.Parse(b)
+	if err != nil {
+		return nil, hiveError(path, err)
+	}
+	return h, nil
 }
 
 // Windows describes an installation.
@@ -175,13 +197,9 @@ type Windows struct {
 // readWindows reads what SOFTWARE tells of the Windows on the volume. A hive
 // that was not written completely tells it as well.
 func (v *volume) readWindows() (Windows, error) {
-	b, err := v.read(pathSoftware, hiveLimit)
+	h, err := v.parseHive(pathSoftware)
 	if err != nil {
-		return Windows{}, missing(v, volumeFault(v, err))
-	}
-	h, err := hive.Parse(b)
-	if err != nil {
-		return Windows{}, hiveError(pathSoftware, err)
+		return Windows{}, missing(v, err)
 	}
 	key, err := h.Lookup("Microsoft", "Windows NT", "CurrentVersion")
 	if err != nil {
