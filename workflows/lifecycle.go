@@ -112,7 +112,10 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 	b.WriteString("\n")
 	line("image", s.Image)
 	line("output", s.Output)
-	if r := s.Result; r != nil {
+	if r := s.Result; r != nil && r.DryRun {
+		b.WriteString("- dry run: nothing was changed; the result is the plan\n")
+		line("EFI system partition", string(r.ESPPlacement))
+	} else if r != nil {
 		line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
 		line("sha256", r.SHA256)
 	}

@@ -27,10 +27,10 @@ type Report struct {
 // Edit is a change of one element, in readable text; Before or After is empty
 // if there was or is no such element.
 type Edit struct {
-	Object  string // as bcdedit names it; "Description" for the store itself
-	Element string // likewise; empty if the object itself was dropped
-	Before  string
-	After   string
+	Object  string `json:"object"`            // as bcdedit names it; "Description" for the store itself
+	Element string `json:"element,omitempty"` // likewise; empty if the object itself was dropped
+	Before  string `json:"before,omitempty"`
+	After   string `json:"after,omitempty"`
 }
 
 // Warning is something that the operator should know.
