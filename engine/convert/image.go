@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"sync/atomic"
@@ -52,12 +51,12 @@ func openImage(ctx context.Context, store share.Store, t Task) (*image, error) {
 
 // folder reads the files of the share through caches, and counts.
 func (im *image) folder(store share.Store) chain.Folder {
-	return chain.FolderOf(func(ctx context.Context, name string) (cachedFile, error) {
+	return chain.FolderOf(func(ctx context.Context, name string) (share.File, error) {
 		f, err := store.Open(ctx, name)
 		if err != nil {
-			return cachedFile{}, err
+			return nil, err
 		}
-		return cachedFile{f, cached(counter{f, &im.read})}, nil
+		return cached(counter{f, &im.read}), nil
 	})
 }
 
@@ -158,15 +157,7 @@ func (im *image) preview(t Task, v *Version, plan *bootconv.Plan) (job.Result, e
 // scattered: above all the boot files of a Windows, which are read
 // when they are copied and again when the copy is verified. Blocks take memory
 // once they are read, so a chain of many files takes no more than one.
-func cached(f share.File) io.ReaderAt { return share.Buffered(f, 64<<10, 1024) }
-
-// cachedFile is a file that is read through a cache.
-type cachedFile struct {
-	share.File
-	cache io.ReaderAt
-}
-
-func (f cachedFile) ReadAt(p []byte, off int64) (int, error) { return f.cache.ReadAt(p, off) }
+func cached(f share.File) share.File { return share.BufferedFile(f, 64<<10, 1024) }
 
 // counter counts what is read from a file.
 type counter struct {

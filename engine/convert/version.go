@@ -180,7 +180,8 @@ func (v *Version) pieces(ctx context.Context, store share.Store, t Task, attempt
 	if err != nil {
 		return nil, err
 	}
-	return made, add(v.Manifest, v.ManifestFile, data)
+	err = add(v.Manifest, v.ManifestFile, data)
+	return made, err
 }
 
 // readVersionFile reads a file that must be the one that preflight saw.

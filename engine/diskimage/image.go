@@ -3,7 +3,6 @@ package diskimage
 import (
 	"context"
 	"errors"
-	"io"
 
 	"imageport/engine/disk/chain"
 	"imageport/engine/share"
@@ -45,22 +44,14 @@ const (
 
 // OnShare is a folder on a share, whose files are read through a cache.
 func OnShare(store share.Store) chain.Folder {
-	return chain.FolderOf(func(ctx context.Context, name string) (cachedFile, error) {
+	return chain.FolderOf(func(ctx context.Context, name string) (share.File, error) {
 		f, err := store.Open(ctx, name)
 		if err != nil {
-			return cachedFile{}, err
+			return nil, err
 		}
-		return cachedFile{f, share.Buffered(f, cacheBlock, cacheBlocks)}, nil
+		return share.BufferedFile(f, cacheBlock, cacheBlocks), nil
 	})
 }
 
 // Local is a local folder, whose files the system caches.
 func Local(store share.Store) chain.Folder { return chain.FolderOf(store.Open) }
-
-// cachedFile is a file that is read through a cache.
-type cachedFile struct {
-	share.File
-	cache io.ReaderAt
-}
-
-func (f cachedFile) ReadAt(p []byte, off int64) (int, error) { return f.cache.ReadAt(p, off) }

@@ -130,7 +130,7 @@ func readLayer(ctx context.Context, in Input) (_ *chain.Layer, err error) {
 	switch l.Container {
 	case chain.VHDX:
 		var im *vhdx.Image
-		if im, err = vhdx.OpenReplaying(f, f.Size()); err == nil {
+		if im, err = vhdx.OpenWith(f, f.Size(), vhdx.OpenOptions{ReplayLog: true}); err == nil {
 			addVHDX(l, im.Info())
 		}
 	case chain.VHD:

@@ -136,3 +136,15 @@ func (b *buffered) forget(e *list.Element) {
 		b.lru.Remove(e)
 	}
 }
+
+// BufferedFile is f, read through Buffered.
+func BufferedFile(f File, blockSize, blocks int) File {
+	return bufferedFile{f, Buffered(f, blockSize, blocks)}
+}
+
+type bufferedFile struct {
+	File
+	blocks io.ReaderAt
+}
+
+func (f bufferedFile) ReadAt(p []byte, off int64) (int, error) { return f.blocks.ReadAt(p, off) }

@@ -78,12 +78,6 @@ type OpenOptions struct {
 // is in use. One with a log to be replayed is ErrDirtyLog.
 func Open(r io.ReaderAt, size int64) (*Image, error) { return OpenWith(r, size, OpenOptions{}) }
 
-// OpenReplaying is Open for a file that may have a dirty log, which is
-// replayed in memory.
-func OpenReplaying(r io.ReaderAt, size int64) (*Image, error) {
-	return OpenWith(r, size, OpenOptions{ReplayLog: true})
-}
-
 // OpenWith is Open with options.
 func OpenWith(r io.ReaderAt, size int64, opt OpenOptions) (*Image, error) {
 	creator, head, err := readIdentity(r, size)
