@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -12,6 +11,7 @@ import (
 	"imageport/engine/share"
 	"imageport/job"
 	"imageport/job/durable"
+	"imageport/job/seed"
 	"imageport/platforms"
 )
 
@@ -22,8 +22,9 @@ type Controller struct {
 	Platforms platforms.Registry
 	// Dial opens the folder of a storage location with its credential.
 	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
-	// Endpoint tells a CE's agent how to reach the orchestration.
-	Endpoint json.RawMessage
+	// Invite gives what a CE on the platform needs to enrol for a job, within
+	// EnrolWithin from now.
+	Invite func(platform, ce, job string, within time.Duration) (seed.Gateway, error)
 	// EnrolWithin is how long a CE may take from its creation until it reports.
 	EnrolWithin time.Duration
 	// CELifetime is after how long a CE ends by itself.
@@ -37,6 +38,9 @@ type PreflightInput struct {
 	// Verify is the request's.
 	Verify string `json:"verify,omitempty"`
 }
+
+// preflights bounds how many run at a time in a process.
+var preflights = make(chan struct{}, 16)
 
 // Preflight refuses everything that can be refused before a CE exists: it
 // dials the share, inspects and plans on the image, and looks for the output,
@@ -54,6 +58,12 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 	if err := c.refuseOtherWriters(ctx, in.Task.Storage, in.Task.Output); err != nil {
 		return convert.Admitted{}, err
 	}
+	select { // it holds registry hives in memory
+	case preflights <- struct{}{}:
+		defer func() { <-preflights }()
+	case <-ctx.Done():
+		return convert.Admitted{}, ctx.Err()
+	}
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
 		return convert.Admitted{}, err
@@ -68,7 +78,11 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 			return convert.Admitted{}, err
 		}
 	}
-	if err := driver.Check(ctx, c.spec(ctx, CreateCEInput{Name: "ce-" + in.Task.Key, TaskQueue: "ce/" + in.Task.Key, Job: in.Task.Job})); err != nil {
+	spec, err := c.spec(ctx, CreateCEInput{Platform: in.Platform, Name: seed.Name(in.Task.Key), Job: in.Task.Job})
+	if err != nil {
+		return convert.Admitted{}, err
+	}
+	if err := driver.Check(ctx, spec); err != nil {
 		return convert.Admitted{}, platforms.JobError(in.Platform, err)
 	}
 	return admitted, nil
@@ -104,11 +118,10 @@ func (c *Controller) ProveBoot(ctx context.Context, in ProveBootInput) (job.Boot
 
 // CreateCEInput orders a Compositing Engine.
 type CreateCEInput struct {
-	Platform  string `json:"platform"`
-	Name      string `json:"name"`
-	TaskQueue string `json:"taskQueue"` // the only queue its agent polls
-	Job       string `json:"job"`       // workflow id
-	RunID     string `json:"runId"`     // original run id
+	Platform string `json:"platform"`
+	Name     string `json:"name"`
+	Job      string `json:"job"`   // workflow id
+	RunID    string `json:"runId"` // original run id
 }
 
 // CE is a Compositing Engine that was switched on.
@@ -125,7 +138,11 @@ func (c *Controller) CreateCE(ctx context.Context, in CreateCEInput) (CE, error)
 	if err != nil {
 		return CE{}, err
 	}
-	made, err := driver.Create(ctx, c.spec(ctx, in))
+	spec, err := c.spec(ctx, in)
+	if err != nil {
+		return CE{}, err
+	}
+	made, err := driver.Create(ctx, spec)
 	if err != nil {
 		return CE{}, platforms.JobError(in.Platform, err)
 	}
@@ -133,19 +150,22 @@ func (c *Controller) CreateCE(ctx context.Context, in CreateCEInput) (CE, error)
 	return CE{Ref: made.Ref, EnrolWithin: c.EnrolWithin}, nil
 }
 
-func (c *Controller) spec(ctx context.Context, in CreateCEInput) platforms.Spec {
+func (c *Controller) spec(ctx context.Context, in CreateCEInput) (platforms.Spec, error) {
+	gateway, err := c.Invite(in.Platform, in.Name, in.Job, c.EnrolWithin)
+	if err != nil {
+		return platforms.Spec{}, err
+	}
 	return platforms.Spec{
 		Name:  in.Name,
 		Job:   in.Job,
 		RunID: in.RunID,
 		Owner: c.Owner,
-		Seed: platforms.Seed{
-			Name:      in.Name,
-			TaskQueue: in.TaskQueue,
-			Deadline:  activity.GetInfo(ctx).ScheduledTime.Add(c.CELifetime),
-			Endpoint:  c.Endpoint,
+		Seed: seed.Seed{
+			Name:     in.Name,
+			Deadline: activity.GetInfo(ctx).ScheduledTime.Add(c.CELifetime),
+			Gateway:  gateway,
 		},
-	}
+	}, nil
 }
 
 // DestroyCEInput names a Compositing Engine to remove.

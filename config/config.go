@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"imageport/wallet"
 )
 
 // EnvPath names the environment variable that holds the path of the file.
@@ -21,23 +24,42 @@ type Config struct {
 	// ResourceLocation is the resource location that the worker serves: the
 	// resourceLocationId of requests, and the name of the task queue.
 	ResourceLocation string `toml:"resource_location"`
-	// Wallet is the directory with the credentials, by default "wallet" beside
-	// the file.
-	Wallet string `toml:"wallet"`
+	// Wallet says where the credentials are. In the file it is a table, or the
+	// path of a directory. By default it is the file wallet.age beside the
+	// configuration; or the directory "wallet", if there is one.
+	Wallet wallet.Config `toml:"-"`
 	// ShareDriver is the SMB library to use: "cloudsoda", the default, or
 	// "hirochachacha".
 	ShareDriver string `toml:"share_driver"`
 	// EnrolWithin is how long a Compositing Engine may take from its creation
-	// until it reports, by default one minute.
+	// until it reports, by default five minutes. One that stops before is
+	// noticed earlier.
 	EnrolWithin time.Duration `toml:"enrol_within"`
 	// CELifetime is after how long a Compositing Engine ends by itself, by
 	// default 24 hours.
 	CELifetime time.Duration `toml:"ce_lifetime"`
+	// Gateway is the worker's door for Compositing Engines.
+	Gateway Gateway `toml:"gateway"`
 	// Local is the platform without a hypervisor.
 	Local Local `toml:"local"`
 
 	// Path is the file that the configuration came from, "" if there is none.
 	Path string `toml:"-"`
+}
+
+// Gateway configures the worker's door for Compositing Engines.
+type Gateway struct {
+	// Listen is the "host:port" to listen on, by default 127.0.0.1:7443: enough
+	// for Compositing Engines on the worker's own machine. All workers of one
+	// machine can share it.
+	Listen string `toml:"listen"`
+	// Address is the "host:port" that Compositing Engines on other machines
+	// dial. It may lead to any worker of the resource location.
+	Address string `toml:"address"`
+	// Key is the file with the secret that all workers of a resource location
+	// must have, by default imageport/gateway.key in the user's directory for
+	// state. It is made where there is none.
+	Key string `toml:"key"`
 }
 
 // Local configures the platform "local".
@@ -88,8 +110,15 @@ func Load(path string) (Config, error) {
 }
 
 func parse(text string) (Config, error) {
-	var c Config
-	meta, err := toml.Decode(text, &c)
+	var file struct {
+		Config
+		Wallet toml.Primitive `toml:"wallet"`
+	}
+	meta, err := toml.Decode(text, &file)
+	c := file.Config
+	if err == nil && meta.IsDefined("wallet") {
+		c.Wallet, err = parseWallet(meta, file.Wallet)
+	}
 	if parseErr, ok := errors.AsType[toml.ParseError](err); ok {
 		return Config{}, errors.New(strings.TrimPrefix(parseErr.Error(), "toml: "))
 	}
@@ -106,16 +135,39 @@ func parse(text string) (Config, error) {
 	return c, nil
 }
 
+// parseWallet reads the table, or the path of a directory: a string is what
+// there was before there were other wallets.
+func parseWallet(meta toml.MetaData, p toml.Primitive) (wallet.Config, error) {
+	if meta.Type("wallet") == "String" {
+		var path string
+		err := meta.PrimitiveDecode(p, &path)
+		return wallet.DirConfig(path), err
+	}
+	var c wallet.Config
+	if err := meta.PrimitiveDecode(p, &c); err != nil {
+		return wallet.Config{}, fmt.Errorf("wallet: %w", err)
+	}
+	return c, nil
+}
+
 // complete fills in the defaults. Paths are relative to dir; where there is no
 // home directory, it is empty and some paths stay so.
 func complete(c Config, dir string) (Config, error) {
-	if c.Wallet == "" && dir != "" {
-		c.Wallet = "wallet"
+	configured := c.Wallet != wallet.Config{}
+	c.Wallet = c.Wallet.Complete(dir)
+	if configured {
+		if err := c.Wallet.Validate(); err != nil {
+			return Config{}, err
+		}
 	}
 	if c.Local.StateDir == "" {
-		c.Local.StateDir = defaultStateDir()
+		c.Local.StateDir = inState("ce")
 	}
-	for _, path := range []*string{&c.Wallet, &c.Local.StateDir, &c.Local.AgentProgram} {
+	if c.Gateway.Key == "" {
+		c.Gateway.Key = inState("gateway.key")
+	}
+	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -125,7 +177,7 @@ func complete(c Config, dir string) (Config, error) {
 		value *time.Duration
 		zero  time.Duration
 	}{
-		{"enrol_within", &c.EnrolWithin, time.Minute},
+		{"enrol_within", &c.EnrolWithin, 5 * time.Minute},
 		{"ce_lifetime", &c.CELifetime, 24 * time.Hour},
 	} {
 		if *d.value == 0 {
@@ -138,13 +190,18 @@ func complete(c Config, dir string) (Config, error) {
 	return c, nil
 }
 
-func defaultStateDir() string {
+// defaultListen is reached by nobody from outside.
+const defaultListen = "127.0.0.1:7443"
+
+// inState gives the path of a file in the user's directory for state, or ""
+// where there is no home.
+func inState(name string) string {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "imageport", "ce")
+		return filepath.Join(dir, "imageport", name)
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return ""
 	}
-	return filepath.Join(home, ".local", "state", "imageport", "ce")
+	return filepath.Join(home, ".local", "state", "imageport", name)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imageport/config"
+	"imageport/wallet"
 )
 
 // home gives the test a home directory of its own.
@@ -39,16 +40,18 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		Wallet:      filepath.Join(h, ".config/imageport/wallet"),
-		EnrolWithin: time.Minute,
+		Wallet: wallet.Config{Provider: wallet.ProviderFile, Path: filepath.Join(h, ".config/imageport/wallet.age"),
+			KeyFile: filepath.Join(h, ".config/imageport/wallet.key")},
+		EnrolWithin: 5 * time.Minute,
 		CELifetime:  24 * time.Hour,
+		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
 		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
 	}
 	if got != want {
 		t.Errorf("got %+v; want %+v", got, want)
 	}
 	t.Setenv("HOME", "")
-	if got, err := config.Load(""); err != nil || got.Wallet != "" || got.Local.StateDir != "" {
+	if got, err := config.Load(""); err != nil || got.Wallet.Path != "" || got.Local.StateDir != "" {
 		t.Errorf("without a home: %+v, %v", got, err)
 	}
 }
@@ -81,19 +84,53 @@ share_driver = "hirochachacha"
 enrol_within = "5m"
 ce_lifetime = "2h"
 
+[gateway]
+listen = ":8443"
+address = "worker.example.com:8443"
+key = "door.key"
 [local]
 state_dir = "/var/lib/imageport"
 agent_program = "../bin/imageport"
 `)
 	got, err := config.Load(path)
 	want := config.Config{
-		ResourceLocation: "5f3b", Wallet: filepath.Join(h, "site/secrets"), ShareDriver: "hirochachacha",
+		ResourceLocation: "5f3b", Wallet: wallet.DirConfig(filepath.Join(h, "site/secrets")), ShareDriver: "hirochachacha",
 		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
-		Local: config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport")},
-		Path:  path,
+		Gateway: config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
+		Local:   config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport")},
+		Path:    path,
 	}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestWallet(t *testing.T) {
+	h := home(t)
+	site := filepath.Join(h, "site")
+	for text, want := range map[string]wallet.Config{
+		"":                                  {Provider: "file", Path: site + "/wallet.age", KeyFile: site + "/wallet.key"},
+		"wallet = ''":                       {Provider: "dir", Path: site + "/wallet"},
+		"wallet = '/etc/w'":                 {Provider: "dir", Path: "/etc/w"},
+		"[wallet]\nprovider = 'dir'":        {Provider: "dir", Path: site + "/wallet"},
+		"[wallet]\npath = 'secrets'":        {Provider: "file", Path: site + "/secrets", KeyFile: site + "/secrets.key"},
+		"[wallet]\nkey_file = '/run/w.key'": {Provider: "file", Path: site + "/wallet.age", KeyFile: "/run/w.key"},
+		"[wallet]\nprovider = 'vault'\n[wallet.vault]\naddress = 'https://v:8200'\nkubernetes_role = 'r'\nca_file = 'ca.pem'": {Provider: "vault",
+			Vault: wallet.VaultConfig{Address: "https://v:8200", CAFile: site + "/ca.pem", Mount: "secret", Prefix: "imageport", KubernetesRole: "r",
+				JWTFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", AuthMount: "kubernetes"}},
+	} {
+		got, err := config.Load(write(t, filepath.Join(site, "config.toml"), text))
+		if err != nil || got.Wallet != want {
+			t.Errorf("%q: got %+v, %v; want %+v", text, got.Wallet, err, want)
+		}
+	}
+	// The directory that was the default before goes on to be.
+	if err := os.Mkdir(filepath.Join(site, "wallet"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.Load(write(t, filepath.Join(site, "config.toml"), ""))
+	if want := wallet.DirConfig(site + "/wallet"); err != nil || got.Wallet != want {
+		t.Errorf("got %+v, %v; want %+v", got.Wallet, err, want)
 	}
 }
 
@@ -107,6 +144,11 @@ func TestRefused(t *testing.T) {
 		"enrol_within = 60":                 "enrol_within is 60ns",
 		"ce_lifetime = '-1h'":               "ce_lifetime is -1h",
 		"wallet = 7":                        "wallet",
+		"[wallet]\nprovidr = 'file'":        `unknown key "wallet.providr"`,
+		"[wallet]\nprovider = 'keepass'":    `no wallet provider "keepass"`,
+		"[wallet]\nprovider = 'vault'":      "the address is missing",
+		"[wallet.vault]\naddress = 'x'":     `wallet.vault is for the provider "vault"`,
+		"[wallet.vault]\ntoken = 's3cr3t'":  `unknown key "wallet.vault.token"`,
 	} {
 		path := write(t, filepath.Join(h, "bad.toml"), text)
 		if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {

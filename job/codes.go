@@ -11,7 +11,8 @@ const (
 	UnsupportedOperation  Code = "UNSUPPORTED_OPERATION"   // this release does not perform the operation
 	UnknownPlatform       Code = "UNKNOWN_PLATFORM"        // the worker has no driver of that name
 	WrongResourceLocation Code = "WRONG_RESOURCE_LOCATION" // started on another queue than its resource location's
-	UnknownCredential     Code = "UNKNOWN_CREDENTIAL"      // the wallet has no such credential id
+	UnknownCredential     Code = "UNKNOWN_CREDENTIAL"      // the wallet gives no usable credential of that id
+	WalletUnavailable     Code = "WALLET_UNAVAILABLE"      // the wallet does not answer (retried for a while)
 	AlreadyRunning        Code = "ALREADY_RUNNING"         // the image has a running job
 )
 
@@ -101,7 +102,7 @@ const (
 // changing anything.
 func (c Code) Transient() bool {
 	switch c {
-	case ShareUnreachable, ShareIO, PlatformError, TemporalUnreachable, "":
+	case WalletUnavailable, ShareUnreachable, ShareIO, PlatformError, TemporalUnreachable, "":
 		return true
 	}
 	return false

@@ -2,8 +2,9 @@ package platforms
 
 import (
 	"context"
-	"regexp"
 	"time"
+
+	"imageport/job/seed"
 )
 
 // Driver makes and removes CEs on one platform. All methods may be called at
@@ -37,9 +38,15 @@ type Driver interface {
 	List(ctx context.Context) ([]Instance, error)
 }
 
+// Neighbour is a Driver whose CEs run on the worker's own machine.
+type Neighbour interface {
+	// WorkerHost is the address under which they reach that machine.
+	WorkerHost() string
+}
+
 // Spec says which CE to make.
 type Spec struct {
-	// Name is the CE's name on the platform and its identity, see ValidName.
+	// Name is the CE's name on the platform and its identity, see seed.ValidName.
 	Name string
 	// Job is the id of the workflow that the CE works for.
 	Job string
@@ -50,13 +57,13 @@ type Spec struct {
 	// platform from touching each other's CEs.
 	Owner string
 	// Seed is what the agent in the CE is told.
-	Seed Seed
+	Seed seed.Seed
 }
 
 // Validate refuses a Spec that no driver can work with.
 func (s Spec) Validate() error {
 	switch {
-	case !ValidName(s.Name):
+	case !seed.ValidName(s.Name):
 		return Errorf(BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", s.Name)
 	case s.Job == "":
 		return Errorf(BadRequest, "%s: no job", s.Name)
@@ -65,8 +72,10 @@ func (s Spec) Validate() error {
 	case s.Seed.Name != s.Name:
 		return Errorf(BadRequest, "%s: its seed is for %q", s.Name, s.Seed.Name)
 	}
-	_, err := s.Seed.Encode()
-	return err
+	if _, err := s.Seed.Encode(); err != nil {
+		return &Error{Kind: BadRequest, Err: err}
+	}
+	return nil
 }
 
 // Instance is a CE as it is found on the platform.
@@ -80,6 +89,9 @@ type Instance struct {
 	Created time.Time
 	// Ref is what the platform itself calls the CE, for people.
 	Ref string
+	// Fault says why the CE is Stopped, as far as the platform or the CE's
+	// console tells; it is one line, for people.
+	Fault string
 }
 
 // State is what the platform knows of a CE.
@@ -93,9 +105,3 @@ const (
 	// was never started, has switched itself off, or was killed.
 	Stopped State = "stopped"
 )
-
-var namePattern = regexp.MustCompile(`^ce-[0-9a-f]{12}$`)
-
-// ValidName reports whether name is that of a CE: "ce-" and 12 hexadecimal
-// digits. Drivers touch nothing that is called otherwise.
-func ValidName(name string) bool { return namePattern.MatchString(name) }

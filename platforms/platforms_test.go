@@ -1,8 +1,6 @@
 package platforms_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"imageport/job"
+	"imageport/job/seed"
 	"imageport/platforms"
 )
 
@@ -94,10 +93,10 @@ func TestJobError(t *testing.T) {
 func goodSpec() platforms.Spec {
 	return platforms.Spec{
 		Name: "ce-0123456789ab", Job: "ips/files/pvs/win10", RunID: "r", Owner: "location",
-		Seed: platforms.Seed{
-			Name: "ce-0123456789ab", TaskQueue: "ce/0123456789ab",
+		Seed: seed.Seed{
+			Name:     "ce-0123456789ab",
 			Deadline: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
-			Endpoint: json.RawMessage(`{"address":"localhost:7233"}`),
+			Gateway:  seed.Gateway{Address: "worker:7443", CA: strings.Repeat("0a", 32), Patience: 60, Token: "t"},
 		},
 	}
 }
@@ -113,12 +112,8 @@ func TestSpecValidate(t *testing.T) {
 		"no job":         func(s *platforms.Spec) { s.Job = "" },
 		"no owner":       func(s *platforms.Spec) { s.Owner = "" },
 		"another's seed": func(s *platforms.Spec) { s.Seed.Name = "ce-ffffffffffff" },
-		"no queue":       func(s *platforms.Spec) { s.Seed.TaskQueue = "" },
-		"no deadline":    func(s *platforms.Spec) { s.Seed.Deadline = time.Time{} },
-		"not JSON":       func(s *platforms.Spec) { s.Seed.Endpoint = json.RawMessage(`{`) },
-		"too big": func(s *platforms.Spec) {
-			s.Seed.Endpoint = json.RawMessage(`"` + strings.Repeat("x", platforms.MaxSeedBytes) + `"`)
-		},
+		"no token":       func(s *platforms.Spec) { s.Seed.Gateway.Token = "" },
+		"too big":        func(s *platforms.Spec) { s.Seed.Gateway.Token = strings.Repeat("x", seed.MaxBytes) },
 	} {
 		s := goodSpec()
 		spoil(&s)
@@ -126,50 +121,4 @@ func TestSpecValidate(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-}
-
-func TestSeedRoundTrip(t *testing.T) {
-	want := goodSpec().Seed
-	b, err := want.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := platforms.DecodeSeed(append(b, '\n'))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Name != want.Name || got.TaskQueue != want.TaskQueue || !got.Deadline.Equal(want.Deadline) ||
-		!bytes.Equal(got.Endpoint, want.Endpoint) {
-		t.Errorf("got %+v; want %+v", got, want)
-	}
-	for _, bad := range []string{"", "{}", "null", "[]", string(b) + "{}", string(b[:len(b)-1]),
-		`{"name":"ce-0123456789ab","taskQueue":"q","deadline":"2030-01-02T03:04:05Z","order":66}`,
-		strings.Repeat(" ", platforms.MaxSeedBytes) + string(b)} {
-		if s, err := platforms.DecodeSeed([]byte(bad)); platforms.KindOf(err) != platforms.BadRequest {
-			t.Errorf("%.40q: %+v, %v", bad, s, err)
-		}
-	}
-}
-
-func FuzzDecodeSeed(f *testing.F) {
-	b, _ := goodSpec().Seed.Encode()
-	f.Add(b)
-	f.Add([]byte(`{"name":"ce-0123456789ab","taskQueue":"q","deadline":"2030-01-02T03:04:05Z","endpoint":null}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := platforms.DecodeSeed(b)
-		if err != nil {
-			return
-		}
-		// What was read can be written, unless escaping made it longer than a seed may be.
-		again, err := s.Encode()
-		if err != nil {
-			if len(b) < platforms.MaxSeedBytes/6 {
-				t.Fatalf("%q decodes to %+v, which does not encode: %v", b, s, err)
-			}
-			return
-		}
-		if _, err := platforms.DecodeSeed(again); err != nil {
-			t.Fatalf("%q: %v", again, err)
-		}
-	})
 }

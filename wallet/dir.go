@@ -8,179 +8,228 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
-	"unicode"
+	"time"
 	"unicode/utf8"
 
 	"imageport/job"
-)
-
-const (
-	// maxIDBytes keeps "<id>.json" within the length of a file name.
-	maxIDBytes = 128
-	// maxFileBytes bounds what is read of a secret's file.
-	maxFileBytes = 64 << 10
+	"imageport/wallet/atomicfile"
 )
 
 // Dir gives the wallet in a directory. The credential of an id is
 //
 //   - <path>/<id>.json, an object with the keys of the Credential Wallet API:
-//     type (by default UsernamePassword), username, password, domain (may be
-//     left out); their case is of no importance, other keys are ignored; or
-//   - <path>/<id>/, a mounted secret, with the files username, password and
-//     domain (may be missing); one line break at the end of each is dropped.
+//     type (by default UsernamePassword) and those of the type, see the
+//     documentation of the package; their case is of no importance, other keys
+//     are ignored; or
+//   - <path>/<id>/, a mounted secret, with a file for each of these keys; one
+//     line break at the end of each is dropped. Without a file "type", it is
+//     told from the others.
 //
 // It refuses files that group or others may read, write or execute. Nothing is
 // cached: a changed password counts from the next call on.
-func Dir(path string) Provider { return dir(path) }
+func Dir(path string) *Directory { return &Directory{path: path} }
 
-type dir string
+// Directory is the wallet that Dir gives. It is a Catalog and an Editor.
+type Directory struct {
+	path   string
+	clock  func() time.Time
+	writer atomicfile.Writer
+}
 
 // Credential implements Provider.
-func (d dir) Credential(ctx context.Context, id string) (Credential, error) {
+func (d *Directory) Credential(ctx context.Context, id string) (Credential, error) {
+	e, err := d.find(ctx, id)
+	return e.Credential, err
+}
+
+// Describe implements Catalog.
+func (d *Directory) Describe(ctx context.Context, id string) (Metadata, error) {
+	e, err := d.find(ctx, id)
+	if err != nil {
+		return Metadata{}, err
+	}
+	return e.metadata(), nil
+}
+
+// List implements Catalog.
+func (d *Directory) List(ctx context.Context) ([]Metadata, error) {
+	files, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, d.unreadable(err)
+	}
+	var ids []string
+	for _, f := range files {
+		id, isFile := strings.CutSuffix(f.Name(), jsonSuffix)
+		if !isFile {
+			if st, err := os.Stat(d.path + "/" + id); err != nil || !st.IsDir() {
+				continue
+			}
+		}
+		if validID(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	list := []Metadata{}
+	for _, id := range slices.Compact(ids) { // one may be both a file and mounted
+		m, err := d.Describe(ctx, id)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			m = unusable(id, err)
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+const jsonSuffix = ".json"
+
+func (d *Directory) find(ctx context.Context, id string) (entry, error) {
 	if err := ctx.Err(); err != nil {
-		return Credential{}, err
+		return entry{}, err
 	}
 	if !validID(id) {
-		return Credential{}, job.Errorf(job.UnknownCredential,
-			"Use an id of at most 128 bytes that is a plain file name, without slashes, control characters and leading dot",
-			"%q cannot be the id of a credential", id)
+		return entry{}, invalidID(id)
 	}
-	c, err := d.read(id)
+	e, err := d.read(id)
 	if err == nil {
-		return c, nil
+		return e, nil
 	}
 	if _, ok := errors.AsType[*job.Error](err); ok {
-		return Credential{}, err
+		return entry{}, err
 	}
 	// The directory cannot be read at all, or a file of the credential cannot.
-	return Credential{}, job.Errorf(job.UnknownCredential,
-		"Check that the directory is there and that the worker's user may read it",
-		"credential %q in the wallet directory %s: %w", id, d, err)
+	return entry{}, unreadable(err, "Check that the directory is there and that the worker's user may read it",
+		"credential %q in the wallet directory %s", id, d.path)
 }
 
-// validID reports whether id can be looked up: as the name of a file in the
-// directory, and of nothing else.
-func validID(id string) bool {
-	return id != "" && len(id) <= maxIDBytes && utf8.ValidString(id) && id[0] != '.' &&
-		!strings.ContainsAny(id, `/\`) && !strings.ContainsFunc(id, unicode.IsControl)
+func (d *Directory) unreadable(err error) error {
+	return unreadable(err, "Check that the directory is there and that your user may read it", "the wallet directory %s", d.path)
 }
 
-func (d dir) read(id string) (Credential, error) {
-	root, err := os.OpenRoot(string(d)) // links that lead out of the directory are not followed
+func (d *Directory) read(id string) (entry, error) {
+	root, err := os.OpenRoot(d.path) // links that lead out of the directory are not followed
 	if err != nil {
-		return Credential{}, err
+		return entry{}, err
 	}
 	defer root.Close()
 
-	b, err := d.readFile(root, id, id+".json")
+	b, changed, err := d.readFile(root, id, id+jsonSuffix)
 	if err == nil {
-		return d.parse(id, b)
+		e, err := decodeEntry(id, b)
+		if err != nil {
+			return entry{}, d.unusable(id, id+jsonSuffix, err)
+		}
+		if e.updated.IsZero() {
+			e.updated = changed
+		}
+		return e, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return Credential{}, err
+		return entry{}, err
 	}
 	st, err := root.Stat(id)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {
-		return Credential{}, job.Errorf(job.UnknownCredential,
-			fmt.Sprintf("Put the credential there as %s.json, or correct the id in the request", id),
-			"there is no credential %q in the wallet directory %s", id, d)
+		return entry{}, d.missing(id)
 	}
 	if err != nil {
-		return Credential{}, err
+		return entry{}, err
 	}
 	return d.readMounted(root, id)
 }
 
-// parse reads the content of <id>.json. It quotes nothing of it, and so wraps
-// no error of package json, which does.
-func (d dir) parse(id string, b []byte) (Credential, error) {
-	var file struct {
-		ID       *string `json:"id"`
-		Type     string  `json:"type"`
-		Username string  `json:"username"`
-		Password string  `json:"password"`
-		Domain   string  `json:"domain"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		found := "it is not a JSON object with strings as the values of its keys"
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			found = fmt.Sprintf("it is not valid JSON at byte %d", syntax.Offset)
-		}
-		return Credential{}, d.unusable(id, id+".json", found)
-	}
-	if file.ID != nil && *file.ID != id {
-		return Credential{}, d.unusable(id, id+".json", fmt.Sprintf("it holds the credential %q", *file.ID))
-	}
-	return d.complete(id, id+".json", Credential{
-		ID: id, Type: file.Type, Username: file.Username, Password: NewSecret(file.Password), Domain: file.Domain,
-	})
+func (d *Directory) missing(id string) error {
+	return job.Errorf(job.UnknownCredential,
+		fmt.Sprintf("Put the credential there as %s%s (imageport credentials add does), or correct the id in the request", id, jsonSuffix),
+		"there is no credential %q in the wallet directory %s", id, d.path)
 }
 
+// mountedFiles are the files of a mounted secret: the keys of all types.
+var mountedFiles = []string{"type", "username", "password", "domain", "tenantId", "clientId", "clientSecret", "secret", "serviceAccountKey", "key"}
+
 // readMounted reads the files of <id>/.
-func (d dir) readMounted(root *os.Root, id string) (Credential, error) {
-	var value [3]string
-	for i, name := range []string{"username", "password", "domain"} {
-		b, err := d.readFile(root, id, id+"/"+name)
+func (d *Directory) readMounted(root *os.Root, id string) (entry, error) {
+	values := map[string]string{}
+	var updated time.Time
+	for _, name := range mountedFiles {
+		b, changed, err := d.readFile(root, id, id+"/"+name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return Credential{}, err
+			return entry{}, err
+		}
+		if !utf8.Valid(b) {
+			return entry{}, d.unusable(id, id+"/"+name, errors.New("it is not in UTF-8"))
 		}
 		s, _ := strings.CutSuffix(string(b), "\n")
-		value[i], _ = strings.CutSuffix(s, "\r")
+		values[name], _ = strings.CutSuffix(s, "\r")
+		if changed.After(updated) {
+			updated = changed
+		}
 	}
-	return d.complete(id, id, Credential{ID: id, Username: value[0], Password: NewSecret(value[1]), Domain: value[2]})
+	if values["type"] == "" {
+		values["type"] = string(mountedType(values))
+	}
+	object, err := json.Marshal(values)
+	if err != nil {
+		return entry{}, err
+	}
+	e, err := decodeEntry(id, object)
+	if err != nil {
+		return entry{}, d.unusable(id, id, err)
+	}
+	e.updated = updated
+	return e, nil
 }
 
-func (d dir) complete(id, file string, c Credential) (Credential, error) {
+// mountedType tells the type of a mounted secret by what only that type has.
+func mountedType(values map[string]string) Type {
 	switch {
-	case c.Type == "" || strings.EqualFold(c.Type, UsernamePassword):
-		c.Type = UsernamePassword
-	default:
-		return Credential{}, d.unusable(id, file, fmt.Sprintf("its type is %q, and this release uses %s only", c.Type, UsernamePassword))
+	case values["serviceAccountKey"] != "" || values["key"] != "":
+		return TypeGCP
+	case values["clientSecret"] != "" || values["secret"] != "":
+		return TypeAzure
 	}
-	if c.Username == "" {
-		return Credential{}, d.unusable(id, file, "it has no username")
-	}
-	if c.Password.Reveal() == "" {
-		return Credential{}, d.unusable(id, file, "it has no password")
-	}
-	return c, nil
+	return TypeUsernamePassword
 }
 
-// readFile reads a file that only its owner may touch.
-func (d dir) readFile(root *os.Root, id, name string) ([]byte, error) {
+// readFile reads a file that only its owner may touch, and tells when it was
+// changed last.
+func (d *Directory) readFile(root *os.Root, id, name string) ([]byte, time.Time, error) {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold us up
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	defer f.Close()
 	st, err := f.Stat() // of what is open, so that nobody can exchange it in between
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, d.unusable(id, name, "it is not a regular file")
+		return nil, time.Time{}, d.unusable(id, name, errors.New("it is not a regular file"))
 	}
 	if mode := st.Mode().Perm(); mode&0o077 != 0 {
-		return nil, job.Errorf(job.UnknownCredential,
+		return nil, time.Time{}, job.Errorf(job.UnknownCredential,
 			"Take the rights of group and others away (chmod 600; defaultMode: 0400 for a Kubernetes secret), and change the password if it may have been read",
-			"%s/%s, the credential %q, is open to others than its owner (mode %04o)", d, name, id, mode)
+			"%s/%s, the credential %q, is open to others than its owner (mode %04o)", d.path, name, id, mode)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxEntryBytes+1))
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	if len(b) > maxFileBytes {
-		return nil, d.unusable(id, name, fmt.Sprintf("it has more than %d bytes", maxFileBytes))
+	if len(b) > maxEntryBytes {
+		return nil, time.Time{}, d.unusable(id, name, fmt.Errorf("it has more than %d bytes", maxEntryBytes))
 	}
-	return b, nil
+	return b, st.ModTime().UTC().Truncate(time.Second), nil
 }
 
-func (d dir) unusable(id, file, found string) error {
+func (d *Directory) unusable(id, file string, found error) error {
 	return job.Errorf(job.UnknownCredential, "Correct the credential in the wallet directory",
-		"%s/%s, the credential %q, cannot be used: %s", d, file, id, found)
+		"%s/%s, the credential %q, cannot be used: %w", d.path, file, id, found)
 }

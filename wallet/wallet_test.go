@@ -21,6 +21,19 @@ import (
 
 const password = "s3cr3t-Pa55"
 
+// gcpKey is a key file of a service account, with a stand-in for the key.
+const gcpKey = `{"type":"service_account","project_id":"pvs-lab","private_key_id":"s3cr3t","client_email":"ce@pvs-lab.iam.gserviceaccount.com",` +
+	`"private_key":"-----BEGIN PRIVATE KEY-----\ns3cr3ts3cr3t\n-----END PRIVATE KEY-----\n"}`
+
+func passwordOf(t *testing.T, c wallet.Credential) string {
+	t.Helper()
+	u, err := c.UsernamePassword()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Password.Reveal()
+}
+
 // put writes the files of a wallet, with mode 0600.
 func put(t *testing.T, files map[string]string) string {
 	t.Helper()
@@ -58,9 +71,9 @@ func TestCredential(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.ID != id || got.Type != wallet.UsernamePassword || got.Username != tc.username || got.Domain != tc.domain ||
-				got.Password.Reveal() != tc.password {
-				t.Errorf("got %v with password %q", got, got.Password.Reveal())
+			user, err := got.UsernamePassword()
+			if err != nil || got.ID != id || user.Username != tc.username || user.Domain != tc.domain || user.Password.Reveal() != tc.password {
+				t.Errorf("got %v with password %q, %v", got, user.Password.Reveal(), err)
 			}
 		})
 	}
@@ -75,7 +88,7 @@ func TestKubernetesMount(t *testing.T) {
 		}
 	}
 	got, err := wallet.Dir(dir).Credential(t.Context(), "id")
-	if err != nil || got.Username != "ips" || got.Password.Reveal() != password {
+	if err != nil || passwordOf(t, got) != password {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -113,7 +126,7 @@ func TestRefused(t *testing.T) {
 		"not an object":      {map[string]string{"id.json": `"s3cr3t"`}, "not a JSON object"},
 		"number":             {map[string]string{"id.json": `{"username":"u","password":12345}`}, "strings as the values"},
 		"other's":            {map[string]string{"id.json": `{"id":"pvs","username":"u","password":"s3cr3t"}`}, `holds the credential "pvs"`},
-		"other type":         {map[string]string{"id.json": `{"type":"Azure","clientSecret":"s3cr3t"}`}, `its type is "Azure"`},
+		"other type":         {map[string]string{"id.json": `{"type":"Azure","clientSecret":"s3cr3t"}`}, `no tenantId`},
 		"no username":        {map[string]string{"id.json": `{"password":"s3cr3t"}`}, "no username"},
 		"no password":        {map[string]string{"id.json": `{"username":"u"}`}, "no password"},
 		"too big":            {map[string]string{"id.json": strings.Repeat(" ", 70000) + `{"username":"u","password":"s3cr3t"}`}, "more than 65536 bytes"},
@@ -188,13 +201,13 @@ func TestPathTricks(t *testing.T) {
 func TestChangedPasswordCounts(t *testing.T) {
 	dir := put(t, map[string]string{"id.json": `{"username":"u","password":"old"}`})
 	w := wallet.Dir(dir)
-	if c, err := w.Credential(t.Context(), "id"); err != nil || c.Password.Reveal() != "old" {
+	if c, err := w.Credential(t.Context(), "id"); err != nil || passwordOf(t, c) != "old" {
 		t.Fatal(c, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "id.json"), []byte(`{"username":"u","password":"new"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := w.Credential(t.Context(), "id"); err != nil || c.Password.Reveal() != "new" {
+	if c, err := w.Credential(t.Context(), "id"); err != nil || passwordOf(t, c) != "new" {
 		t.Error(c, err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
@@ -210,10 +223,18 @@ type exported struct{ C wallet.Credential }
 type unexported struct{ c wallet.Credential }
 
 func TestRedaction(t *testing.T) {
-	c := wallet.Credential{ID: "pvs-smb", Type: wallet.UsernamePassword, Username: "ips", Domain: "test", Password: wallet.NewSecret(password)}
+	user := wallet.UsernamePassword{Username: "ips", Domain: "test", Password: wallet.NewSecret(password)}
+	azure := wallet.Azure{TenantID: "t", ClientID: "c", ClientSecret: wallet.NewSecret(password)}
+	gcp := wallet.GCP{ProjectID: "p", ClientEmail: "e", Key: wallet.NewSecret(password)}
+	c := wallet.Credential{ID: "pvs-smb", Value: user}
+	values := []any{c, &c, user.Password, &user.Password, map[wallet.Secret]int{user.Password: 1}}
+	for _, value := range []wallet.Value{user, &user, azure, &azure, gcp, &gcp} {
+		c := wallet.Credential{ID: "pvs-smb", Value: value}
+		values = append(values, value, []wallet.Value{value}, struct{ V wallet.Value }{value}, struct{ v wallet.Value }{value}, c, &c,
+			exported{c}, &exported{c}, unexported{c}, &unexported{c}, []wallet.Credential{c}, []any{c, &c}, map[string]wallet.Credential{"k": c})
+	}
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, c.Password, &c.Password, exported{c}, &exported{c}, unexported{c}, &unexported{c},
-		[]wallet.Credential{c}, []any{c, &c}, map[string]wallet.Credential{"k": c}, map[wallet.Secret]int{c.Password: 1}} {
+	for _, v := range values {
 		for _, verb := range "vsqxXdtbcoeEfFgGUpT" {
 			for _, flag := range []string{"", "+", "#", "-", " ", "0", "+#", "20", ".3"} {
 				fmt.Fprintf(&out, "%"+flag+string(verb)+"\n", v)
@@ -257,7 +278,8 @@ func TestRedaction(t *testing.T) {
 
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{`{"username":"u","password":"p"}`, `{"Type":"UsernamePassword","USERNAME":"u","password":"p","domain":"d"}`,
-		`{"password":"s3cr3t"x}`, `[]`, `null`, `{"id":null}`} {
+		`{"password":"s3cr3t"x}`, `[]`, `null`, `{"id":null}`,
+		`{"type":"azure","tenantId":"t","clientId":"c","secret":"s"}`, `{"type":"Gcp","key":` + gcpKey + `}`, gcpKey} {
 		f.Add([]byte(seed))
 	}
 	path := filepath.Join(f.TempDir(), "id.json")
@@ -269,7 +291,7 @@ func FuzzFile(f *testing.F) {
 		c, err := w.Credential(t.Context(), "id")
 		if err != nil {
 			refused(t, err)
-		} else if c.Username == "" || c.Password.Reveal() == "" || c.Type != wallet.UsernamePassword || c.ID != "id" {
+		} else if c.Validate() != nil || c.ID != "id" {
 			t.Errorf("%q gives %v", b, c)
 		}
 	})

@@ -3,6 +3,8 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 
 	"imageport/engine/share"
 	"imageport/platforms"
+	"imageport/wallet"
 )
 
 // Config says what a worker serves, and with what.
@@ -19,10 +22,12 @@ type Config struct {
 	ResourceLocation string
 	// Namespace is the Temporal namespace of the worker's client.
 	Namespace string
-	// Wallet is the directory with the credentials.
-	Wallet string
+	// Wallet has the credentials.
+	Wallet wallet.Provider
 	// ShareDriver is the SMB library to use, by default share.DriverCloudSoda.
 	ShareDriver string
+	// Gateway is the door for Compositing Engines.
+	Gateway Gateway
 	// EnrolWithin is how long a Compositing Engine may take from its creation
 	// until it reports.
 	EnrolWithin time.Duration
@@ -32,14 +37,25 @@ type Config struct {
 	StateDir string
 	// AgentProgram is the program that they run, by default the running one.
 	AgentProgram string
-	// AgentEnv are the "NAME=value" entries that their environment has besides
-	// the worker's own.
-	AgentEnv []string
 
+	// Log takes what the gateway has to tell.
+	Log *slog.Logger
 	// Platforms are further platforms. One called "local" replaces our own.
 	Platforms platforms.Registry
 	// Interceptors are called around ours, the first one outermost.
 	Interceptors []interceptor.WorkerInterceptor
+}
+
+// Gateway says where Compositing Engines find the worker.
+type Gateway struct {
+	// Listen is the "host:port" to listen on. Workers on one machine may share it.
+	Listen string
+	// Address is the "host:port" that Compositing Engines on other machines
+	// dial. It may lead to any worker of the resource location.
+	Address string
+	// KeyFile holds the secret that the workers of a resource location share.
+	// It is made where there is none.
+	KeyFile string
 }
 
 // Validate reports everything that keeps the worker from being of use.
@@ -56,13 +72,22 @@ func (c Config) Validate() error {
 	if c.Namespace == "" {
 		refuse("no Temporal namespace")
 	}
-	if c.Wallet == "" {
-		refuse("no wallet: the directory with the credentials")
+	if c.Wallet == nil {
+		refuse("no wallet")
 	}
 	switch c.ShareDriver {
 	case "", share.DriverCloudSoda, share.DriverHirochachacha:
 	default:
 		refuse("there is no SMB driver %q: use %q or %q", c.ShareDriver, share.DriverCloudSoda, share.DriverHirochachacha)
+	}
+	if _, _, err := net.SplitHostPort(c.Gateway.Listen); err != nil {
+		refuse("the gateway is to listen on %q: want host:port", c.Gateway.Listen)
+	}
+	if host, port, err := net.SplitHostPort(c.Gateway.Address); c.Gateway.Address != "" && (err != nil || host == "" || port == "") {
+		refuse("the gateway's address is %q: want host:port, as Compositing Engines are to dial it", c.Gateway.Address)
+	}
+	if c.Gateway.KeyFile == "" {
+		refuse("no file for the gateway's key")
 	}
 	if c.EnrolWithin <= 0 {
 		refuse("the time for a Compositing Engine to enrol is %v", c.EnrolWithin)

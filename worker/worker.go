@@ -11,32 +11,34 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/errgroup"
 
 	"imageport/activities"
+	"imageport/engine/agent"
 	"imageport/engine/fusefile"
 	"imageport/engine/share"
+	"imageport/gateway"
 	"imageport/job"
 	"imageport/job/durable"
 	"imageport/platforms"
 	"imageport/platforms/local"
-	"imageport/wallet"
 	"imageport/workflows"
 )
 
 const (
 	localPlatform = job.PlatformLocal
-	// maxActivities is how many activities run at a time.
-	maxActivities = 32
 	// stopTimeout is how long activities may go on when the worker stops.
 	stopTimeout = 10 * time.Second
 )
 
 // Worker serves one resource location.
 type Worker struct {
-	client client.Client
-	cfg    Config
-	worker worker.Worker
-	fatal  chan error
+	client  client.Client
+	cfg     Config
+	drivers platforms.Registry
+	worker  worker.Worker
+	gateway *gateway.Gateway
+	fatal   chan error
 }
 
 // New assembles a worker. It makes the state directory of the platform
@@ -49,13 +51,14 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{client: c, cfg: cfg, fatal: make(chan error, 1)}
+	w := &Worker{client: c, cfg: cfg, drivers: drivers, fatal: make(chan error, 1)}
+	if err := w.openGateway(); err != nil {
+		return nil, err
+	}
 	w.worker = worker.New(c, cfg.ResourceLocation, worker.Options{
 		Interceptors:                 append(slices.Clone(cfg.Interceptors), interceptor.WorkerInterceptor(&durable.Interceptor{})),
 		MaxHeartbeatThrottleInterval: durable.HeartbeatInterval,
-		// Preflight holds registry hives in memory.
-		MaxConcurrentActivityExecutionSize: maxActivities,
-		WorkerStopTimeout:                  stopTimeout,
+		WorkerStopTimeout:            stopTimeout,
 		OnFatalError: func(err error) {
 			select {
 			case w.fatal <- err:
@@ -67,7 +70,8 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	w.worker.RegisterActivity(&activities.Controller{
 		Owner:       cfg.ResourceLocation,
 		Platforms:   drivers,
-		Dial:        Dialer(wallet.Dir(cfg.Wallet), share.Options{Driver: cfg.ShareDriver}),
+		Dial:        agent.Dialer(w.shareCredential, share.Options{Driver: cfg.ShareDriver}),
+		Invite:      w.invite,
 		EnrolWithin: cfg.EnrolWithin,
 		CELifetime:  cfg.CELifetime,
 	})
@@ -78,7 +82,7 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 func registry(cfg Config) (platforms.Registry, error) {
 	drivers := platforms.Registry{}
 	if !cfg.replacesLocal() {
-		driver, err := local.New(local.Config{StateDir: cfg.StateDir, Program: cfg.AgentProgram, Env: cfg.AgentEnv})
+		driver, err := local.New(local.Config{StateDir: cfg.StateDir, Program: cfg.AgentProgram})
 		if err != nil {
 			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
@@ -96,19 +100,25 @@ func (w *Worker) Run(ctx context.Context) error {
 	// adds up.
 	_ = fusefile.CleanStale(os.TempDir())
 	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
+		w.gateway.Close()
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	if err := w.worker.Start(); err != nil {
-		return fmt.Errorf("start the worker: %w", err)
-	}
-	defer w.worker.Stop()
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-w.fatal:
-		return fmt.Errorf("the worker cannot go on: %w", err)
-	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.gateway.Serve(ctx) })
+	group.Go(func() error {
+		if err := w.worker.Start(); err != nil {
+			return fmt.Errorf("start the worker: %w", err)
+		}
+		defer w.worker.Stop()
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-w.fatal:
+			return fmt.Errorf("the worker cannot go on: %w", err)
+		}
+	})
+	return group.Wait()
 }

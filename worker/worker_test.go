@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"imageport/engine/agent"
 	"imageport/engine/share"
 	"imageport/job"
 	"imageport/job/durable"
@@ -32,7 +33,8 @@ func good(t *testing.T) worker.Config {
 	return worker.Config{
 		ResourceLocation: "location-" + strings.ReplaceAll(t.Name(), "/", "-"),
 		Namespace:        devserver.Namespace,
-		Wallet:           t.TempDir(),
+		Wallet:           wallet.Dir(t.TempDir()),
+		Gateway:          worker.Gateway{Listen: "127.0.0.1:0", KeyFile: filepath.Join(t.TempDir(), "gateway.key")},
 		EnrolWithin:      time.Minute,
 		CELifetime:       time.Hour,
 		StateDir:         filepath.Join(t.TempDir(), "ce"),
@@ -65,8 +67,11 @@ func TestValidate(t *testing.T) {
 		"no resource location":      func(c *worker.Config) { c.ResourceLocation = "" },
 		"printable ASCII":           func(c *worker.Config) { c.ResourceLocation = "München" },
 		"no Temporal namespace":     func(c *worker.Config) { c.Namespace = "" },
-		"no wallet":                 func(c *worker.Config) { c.Wallet = "" },
+		"no wallet":                 func(c *worker.Config) { c.Wallet = nil },
 		`no SMB driver "samba"`:     func(c *worker.Config) { c.ShareDriver = "samba" },
+		`listen on "7443"`:          func(c *worker.Config) { c.Gateway.Listen = "7443" },
+		`address is "worker"`:       func(c *worker.Config) { c.Gateway.Address = "worker" },
+		"file for the gateway's":    func(c *worker.Config) { c.Gateway.KeyFile = "" },
 		"to enrol is 0s":            func(c *worker.Config) { c.EnrolWithin = 0 },
 		"no longer than":            func(c *worker.Config) { c.CELifetime = time.Minute },
 		"no state directory":        func(c *worker.Config) { c.StateDir = "" },
@@ -249,7 +254,10 @@ func TestDialer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "files.json"), []byte(`{"username":"u","password":"p"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dial := worker.Dialer(wallet.Dir(dir), share.Options{DialTimeout: time.Second})
+	dial := agent.Dialer(func(ctx context.Context, id string) (share.Credential, error) {
+		_, err := wallet.Dir(dir).Credential(ctx, id)
+		return share.Credential{Username: "u", Password: "p"}, err
+	}, share.Options{DialTimeout: time.Second})
 	for _, tc := range []struct {
 		where job.StorageLocation
 		code  job.Code

@@ -69,7 +69,7 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 			res = nil
 		}
 	}()
-	err = c.onCE(ctx, func(queue string) error {
+	err = c.onCE(ctx, func(ctx workflow.Context, queue string) error {
 		if err := c.compose(ctx, queue); err != nil {
 			return err
 		}

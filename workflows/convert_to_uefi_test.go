@@ -22,6 +22,7 @@ import (
 	"imageport/activities"
 	"imageport/engine/agent"
 	"imageport/engine/convert"
+	"imageport/engine/enrol"
 	"imageport/job"
 	"imageport/job/durable"
 )
@@ -36,6 +37,7 @@ type jobSuite struct {
 	env *testsuite.TestWorkflowEnvironment
 
 	created, destroyed []string
+	enrols             func(name string) *durable.Enrolment // how a CE comes that was created
 	finished           []activities.FinishInput
 	onDestroy          func()
 	destroyFails       error
@@ -45,6 +47,7 @@ func TestConvertToUEFI(t *testing.T) { suite.Run(t, new(jobSuite)) }
 
 func (s *jobSuite) SetupTest() {
 	s.created, s.destroyed, s.finished = nil, nil, nil
+	s.enrols = func(string) *durable.Enrolment { return nil }
 	s.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = s.NewTestWorkflowEnvironment()
 	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "lab"})
@@ -70,8 +73,17 @@ func (s *jobSuite) approve() {
 	s.env.OnActivity(ctl.Preflight, mock.Anything, mock.Anything).Return(admitted, nil)
 	s.env.OnActivity(ctl.CreateCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.CreateCEInput) (activities.CE, error) {
 		s.created = append(s.created, in.Name)
+		if e := s.enrols(in.Name); e != nil {
+			s.env.UpdateWorkflowNoRejection(durable.UpdateEnrol, "", s.T(), *e)
+		}
 		return activities.CE{Ref: in.Name, EnrolWithin: time.Minute}, nil
 	}).Maybe()
+}
+
+// stop lets the platform report that the CE has stopped, with that fault; it is
+// called once for each CE.
+func (s *jobSuite) stop(fault string) {
+	s.env.OnActivity(ctl.WatchCE, mock.Anything, mock.Anything).Return(activities.CEStopped{Fault: fault}, nil)
 }
 
 func (s *jobSuite) finish(result error) {
@@ -82,7 +94,9 @@ func (s *jobSuite) finish(result error) {
 }
 
 func (s *jobSuite) enrol() {
-	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{Protocol: agent.Protocol}, nil)
+	s.enrols = func(name string) *durable.Enrolment {
+		return &durable.Enrolment{CE: name, Key: strings.Repeat("a", 64), Protocol: enrol.Protocol}
+	}
 }
 
 func (s *jobSuite) compose() {
@@ -187,13 +201,48 @@ func (s *jobSuite) TestCreateFailsAndIsCleanedUp() {
 
 func (s *jobSuite) TestNoCEEverComes() {
 	s.approve()
-	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
 	s.finish(nil)
 	_, err := s.run(body)
 	s.refused(err, job.CENeverCame)
 	s.Len(s.created, maxCEs)
 	s.ElementsMatch(s.created, s.destroyed)
 	s.Len(unique(s.created), maxCEs)
+}
+
+// A CE that stops before it reports is not waited for, and its last words are
+// the job's.
+func (s *jobSuite) TestCEStopsBeforeItReports() {
+	s.approve()
+	s.stop("no address by DHCP")
+	s.finish(nil)
+	_, err := s.run(body)
+	s.refused(err, job.CENeverCame)
+	s.Contains(err.Error(), "no address by DHCP")
+	s.Len(unique(s.created), maxCEs)
+	s.Equal(s.created, s.destroyed)
+}
+
+func (s *jobSuite) TestCEStopsWhileItComposes() {
+	s.approve()
+	s.enrol()
+	composing := make(chan struct{})
+	s.env.OnActivity(ctl.WatchCE, mock.Anything, mock.Anything).Return(func(context.Context, activities.WatchCEInput) (activities.CEStopped, error) {
+		<-composing
+		return activities.CEStopped{Fault: "kernel panic"}, nil
+	}).Once()
+	s.env.OnActivity(ctl.WatchCE, mock.Anything, mock.Anything).Return(activities.CEStopped{}, durable.Failure(job.Errorf(job.UnknownPlatform, "", "nothing to see")))
+	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(func(context.Context, convert.Task, convert.Approval) (convert.Composed, error) {
+		close(composing)
+		time.Sleep(200 * time.Millisecond) // the server waits for a heartbeat
+		return convert.Composed{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)
+	}).Once()
+	s.compose()
+	s.publish(nil)
+	s.finish(nil)
+	res, err := s.run(body)
+	s.Require().NoError(err)
+	s.Equal(2, res.CompositingEngines)
+	s.Contains(res.Warnings[len(res.Warnings)-1], "was lost and replaced: kernel panic")
 }
 
 func (s *jobSuite) TestLostCEIsReplacedAndComposesAgain() {
@@ -226,7 +275,9 @@ func (s *jobSuite) TestCELostInPublishIsNotComposedAgain() {
 
 func (s *jobSuite) TestOldAgentIsRefused() {
 	s.approve()
-	s.env.OnActivity(ce.Hello, mock.Anything).Return(agent.HelloResult{Protocol: agent.Protocol + 1}, nil)
+	s.enrols = func(name string) *durable.Enrolment {
+		return &durable.Enrolment{CE: name, Key: strings.Repeat("a", 64), Protocol: enrol.Protocol + 1}
+	}
 	s.finish(nil)
 	_, err := s.run(body)
 	s.refused(err, job.PlatformRefused)
@@ -247,10 +298,10 @@ func (s *jobSuite) TestPublishRefusedTakesEverythingBack() {
 // Cancelled while it waits for its CE: canceled, not failed, and cleaned up.
 func (s *jobSuite) TestCancel() {
 	s.approve()
-	s.env.OnActivity(ce.Hello, mock.Anything).Return(func(ctx context.Context) (agent.HelloResult, error) {
-		s.env.CancelWorkflow()
-		return agent.HelloResult{}, temporal.NewCanceledError()
-	})
+	s.enrols = func(string) *durable.Enrolment {
+		s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Second)
+		return nil
+	}
 	s.finish(nil)
 	_, err := s.run(body)
 	s.True(temporal.IsCanceledError(err), "%v", err)

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,8 +10,10 @@ import (
 
 	"imageport/activities"
 	"imageport/engine/agent"
+	"imageport/engine/enrol"
 	"imageport/job"
 	"imageport/job/durable"
+	"imageport/job/seed"
 )
 
 // Typed handles of the activities; nil, as only their methods' names are used.
@@ -27,6 +30,9 @@ type lifecycle struct {
 	// stoppedIn is the phase from which tear-down began.
 	stoppedIn job.Phase
 	ces       int // Compositing Engines used so far
+	// enrolled is how the current CE came, and has no key until it has.
+	enrolled durable.Enrolment
+	access   durable.Access
 }
 
 // begin sets up the status and its query. It does not block: a query may come
@@ -43,6 +49,9 @@ func begin(ctx workflow.Context, op job.Operation) (*lifecycle, error) {
 			Phase:     job.PhasePreflight,
 			Started:   workflow.Now(ctx),
 		},
+	}
+	if err := j.openDoor(ctx); err != nil {
+		return nil, err
 	}
 	err := workflow.SetQueryHandlerWithOptions(ctx, durable.QueryStatus, func() (job.Status, error) { return j.status, nil },
 		workflow.QueryHandlerOptions{Description: "How the job stands: phase, warnings, error, result"})
@@ -67,6 +76,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 		j.status.Output = folder.UNC(outputFile)
 	}
 	j.status.Warnings = warnings
+	j.access.Credentials = []string{r.InputStorageLocation.CredentialID}
 	j.describe(ctx)
 	if queue := workflow.GetInfo(ctx).TaskQueueName; queue != r.ResourceLocationID {
 		return job.Errorf(job.WrongResourceLocation, fmt.Sprintf("Start it again with --task-queue %s", r.ResourceLocationID),
@@ -133,59 +143,104 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 // onCE runs work on a Compositing Engine. When the CE is lost it is destroyed
 // and work runs again on another one, so work must pick up where it was.
 // The CE of the last try is left for tearDown.
-func (j *lifecycle) onCE(ctx workflow.Context, work func(queue string) error) error {
+func (j *lifecycle) onCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
 	for {
 		err := j.tryCE(ctx, work)
-		hadStarted, notStarted := durable.NotStarted(err)
-		if !notStarted {
+		lost, isLost := errors.AsType[*ceLost](err)
+		if !isLost {
 			return err
 		}
 		if j.ces == maxCEs {
-			if hadStarted || j.status.Phase != job.PhaseEnrol {
-				return job.Errorf(job.CELost, "Look at the platform's events for the CE, then start the job again", "%d Compositing Engines vanished, the last was %s", j.ces, j.status.CE)
-			}
-			return job.Errorf(job.CENeverCame, "Check that a CE on this network reaches the resource-location worker, and look at its console", "none of %d Compositing Engines reported, the last was %s", j.ces, j.status.CE)
+			return lost.final(j.ces, j.status.CE)
 		}
-		j.status.Warnings = append(j.status.Warnings, fmt.Sprintf("Compositing Engine %s was lost and replaced", j.status.CE))
+		warning := fmt.Sprintf("Compositing Engine %s was lost and replaced", j.status.CE)
+		if lost.cause != "" {
+			warning += ": " + lost.cause
+		}
+		j.status.Warnings = append(j.status.Warnings, warning)
 		if err := j.destroyCE(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// tryCE creates one CE, waits until it enrols, and runs work on it.
-func (j *lifecycle) tryCE(ctx workflow.Context, work func(queue string) error) error {
+// ceLost says that a CE did not come, or does not answer any more.
+type ceLost struct {
+	came  bool
+	cause string // what its platform says, or ""
+}
+
+func (e *ceLost) Error() string { return "the Compositing Engine is lost: " + e.cause }
+
+// final is the failure of a job that has lost its last CE.
+func (e *ceLost) final(ces int, last string) error {
+	cause := ""
+	if e.cause != "" {
+		cause = ": " + e.cause
+	}
+	if e.came {
+		return job.Errorf(job.CELost, "Look at the platform's events for the CE, then start the job again", "%d Compositing Engines vanished, the last was %s%s", ces, last, cause)
+	}
+	return job.Errorf(job.CENeverCame, "Check that a CE on this network reaches the gateway of the resource-location worker, and look at its console", "none of %d Compositing Engines reported, the last was %s%s", ces, last, cause)
+}
+
+// tryCE creates one CE, waits until it enrols, and runs work on it. Meanwhile
+// the platform is watched: a CE that stops is lost at once.
+func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
 	j.ces++
 	id := j.key
 	if j.ces > 1 { // a name of its own, so that a lost CE that comes back finds no work
 		id = durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces))
 	}
-	j.status.CE = "ce-" + id
+	j.status.CE, j.enrolled = seed.Name(id), durable.Enrolment{}
 	if err := j.enter(ctx, job.PhaseCreateCE); err != nil {
 		return err
 	}
 	in := activities.CreateCEInput{
-		Platform:  j.status.Platform,
-		Name:      j.status.CE,
-		TaskQueue: "ce/" + id,
-		Job:       j.status.JobID,
-		RunID:     workflow.GetInfo(ctx).OriginalRunID,
+		Platform: j.status.Platform,
+		Name:     j.status.CE,
+		Job:      j.status.JobID,
+		RunID:    workflow.GetInfo(ctx).OriginalRunID,
 	}
 	var made activities.CE
 	if err := workflow.ExecuteActivity(creating(ctx, "create "+in.Name), ctl.CreateCE, in).Get(ctx, &made); err != nil {
 		return err
 	}
+	wctx, done := workflow.WithCancel(ctx)
+	defer done()
+	watch := workflow.ExecuteActivity(watching(wctx, "watch "+in.Name), ctl.WatchCE, activities.WatchCEInput{Platform: in.Platform, Name: in.Name})
+	cctx, abandon := workflow.WithCancel(ctx)
+	var stopped *activities.CEStopped
+	workflow.Go(wctx, func(wctx workflow.Context) {
+		var seen activities.CEStopped
+		if watch.Get(wctx, &seen) == nil {
+			stopped = &seen
+			abandon()
+		}
+	})
 	if err := j.enter(ctx, job.PhaseEnrol); err != nil {
 		return err
 	}
-	var hello agent.HelloResult
-	if err := workflow.ExecuteActivity(enrolling(ctx, in.TaskQueue, "wait for "+in.Name, made.EnrolWithin), ce.Hello).Get(ctx, &hello); err != nil {
+	came, err := workflow.AwaitWithTimeout(ctx, made.EnrolWithin, func() bool { return j.enrolled.Key != "" || stopped != nil })
+	switch {
+	case err != nil:
 		return err
+	case stopped != nil:
+		return &ceLost{cause: stopped.Fault}
+	case !came:
+		return &ceLost{}
+	case j.enrolled.Protocol != enrol.Protocol:
+		return job.Errorf(job.PlatformRefused, "Build the appliance of this release", "Compositing Engine %s speaks protocol %d, this worker %d", j.status.CE, j.enrolled.Protocol, enrol.Protocol)
 	}
-	if hello.Protocol != agent.Protocol {
-		return job.Errorf(job.PlatformRefused, "Build the appliance of this release", "Compositing Engine %s speaks protocol %d, this worker %d", in.Name, hello.Protocol, agent.Protocol)
+	err = work(cctx, seed.Queue(j.status.CE))
+	_, silent := errors.AsType[*temporal.TimeoutError](err)
+	switch {
+	case stopped != nil && (silent || temporal.IsCanceledError(err)) && ctx.Err() == nil:
+		return &ceLost{came: true, cause: stopped.Fault}
+	case durable.NotStarted(err):
+		return &ceLost{came: true}
 	}
-	return work(in.TaskQueue)
+	return err
 }
 
 // destroyCE removes the current CE, if there may be one.

@@ -15,8 +15,10 @@ const (
 	// heartbeatTimeout is how long an activity may be silent. Activities beat
 	// twice a second; this allows for a stalled host.
 	heartbeatTimeout = 10 * time.Second
-	// reconnectTimeout is how long a CE that had enrolled may be away.
-	reconnectTimeout = 20 * time.Second
+	// reconnectTimeout is how long a CE that had enrolled may be away, as it is
+	// while no worker runs that has a gateway for it. One that has stopped is
+	// seen to earlier.
+	reconnectTimeout = 2 * time.Minute
 	// maxCEs is how many Compositing Engines a job may use up.
 	maxCEs = 3
 )
@@ -44,17 +46,13 @@ func creating(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// enrolling waits on the CE's own queue for it to come up. Schedule-to-start is
-// never retried by Temporal: it is the answer "it did not come".
-func enrolling(ctx workflow.Context, queue, summary string, within time.Duration) workflow.Context {
+// watching is for looking at a CE for as long as it is in use.
+func watching(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		TaskQueue:              queue,
-		Summary:                summary,
-		ScheduleToStartTimeout: within,
-		StartToCloseTimeout:    time.Minute,
-		HeartbeatTimeout:       heartbeatTimeout,
-		WaitForCancellation:    true,
-		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, MaximumAttempts: 3},
+		Summary:             summary,
+		StartToCloseTimeout: 7 * 24 * time.Hour,
+		HeartbeatTimeout:    heartbeatTimeout,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
 	})
 }
 

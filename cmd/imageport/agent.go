@@ -7,22 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/sdk/client"
 
-	"imageport/config"
 	"imageport/engine/agent"
-	"imageport/engine/share"
-	"imageport/platforms"
+	"imageport/job/seed"
 	"imageport/platforms/local"
-	"imageport/wallet"
-	"imageport/worker"
 )
-
-// reconnectPause is how long the agent waits before it tries Temporal again.
-const reconnectPause = time.Second
 
 func (a *app) agentCommand() *cobra.Command {
 	var seed string
@@ -50,59 +41,27 @@ func (a *app) runAgent(ctx context.Context, seedFile string) error {
 		return err
 	}
 	defer release()
-	seed, err := readSeed(seedFile)
+	s, err := readSeed(seedFile)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(ctx, seed.Deadline)
-	defer cancel()
-	cfg, err := config.Load(a.config)
-	if err != nil {
-		return err
+	logger := slog.New(slog.NewTextHandler(a.err, nil)).With("ce", s.Name)
+	if err := agent.Serve(ctx, s, logger); err != nil {
+		fmt.Fprintln(a.err, seed.Failed+err.Error()) // the driver looks for it in the last line
+		return said{err}
 	}
-	logger := slog.New(slog.NewTextHandler(a.err, nil)).With("ce", seed.Name)
-	c, err := a.connectPatiently(ctx, logger)
-	if err != nil {
-		return err
-	}
-	if c == nil {
-		return nil
-	}
-	defer c.Close()
-	logger.Info("polling", "queue", seed.TaskQueue, "deadline", seed.Deadline)
-	engine := &agent.Engine{Dial: worker.Dialer(wallet.Dir(cfg.Wallet), share.Options{Driver: cfg.ShareDriver})}
-	return agent.Run(ctx, c, seed.TaskQueue, seed.Deadline, engine)
+	return nil
 }
 
-// connectPatiently connects to Temporal, however long it takes: nobody starts
-// the agent again. It gives nil when ctx ends first.
-func (a *app) connectPatiently(ctx context.Context, logger *slog.Logger) (client.Client, error) {
-	for {
-		c, _, err := a.connect(ctx, logger)
-		if err == nil {
-			return c, nil
-		}
-		if ctx.Err() != nil {
-			return nil, nil
-		}
-		logger.Warn("trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case <-time.After(reconnectPause):
-		}
-	}
-}
-
-func readSeed(path string) (platforms.Seed, error) {
+func readSeed(path string) (seed.Seed, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return platforms.Seed{}, err
+		return seed.Seed{}, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, platforms.MaxSeedBytes+1))
+	b, err := io.ReadAll(io.LimitReader(f, seed.MaxBytes+1))
 	if err != nil {
-		return platforms.Seed{}, fmt.Errorf("read %s: %w", path, err)
+		return seed.Seed{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	return platforms.DecodeSeed(b)
+	return seed.Decode(b)
 }

@@ -11,7 +11,6 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/log"
 
-	"imageport/config"
 	"imageport/job"
 	"imageport/starter"
 )
@@ -19,8 +18,8 @@ import (
 // dialTimeout is how long the Temporal server may take to answer at first.
 const dialTimeout = 10 * time.Second
 
-// connect connects to Temporal. It is the only way to it, for the worker, the
-// agent and the command line alike: environment and profile file, with the
+// connect connects to Temporal. It is the only way to it, for the worker and the
+// command line alike: environment and profile file, with the
 // flags on top. The options returned have the address and namespace in use.
 func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, client.Options, error) {
 	o, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.profile})
@@ -41,19 +40,6 @@ func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, 
 			"the Temporal server at %s does not serve us: %w", o.HostPort, err)
 	}
 	return c, o, nil
-}
-
-// environment is what the environment of another process of ours needs, so
-// that it is configured and connected as this one.
-func (a *app) environment(cfg config.Config, o client.Options) []string {
-	env := []string{"TEMPORAL_ADDRESS=" + o.HostPort, "TEMPORAL_NAMESPACE=" + o.Namespace}
-	if a.profile != "" {
-		env = append(env, "TEMPORAL_PROFILE="+a.profile)
-	}
-	if cfg.Path != "" {
-		env = append(env, config.EnvPath+"="+cfg.Path)
-	}
-	return env
 }
 
 // jobs calls f with a client for jobs.

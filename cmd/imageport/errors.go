@@ -29,6 +29,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "imageport: %s\nSee %s --help\n", err, cmd.CommandPath())
 		return exitUsage
 	}
+	if _, ok := errors.AsType[said](err); ok {
+		return exitFailed
+	}
 	if errors.Is(err, context.Canceled) {
 		fmt.Fprintf(a.err, "imageport: interrupted: %s\n", err)
 		return exitInterrupted
@@ -47,6 +50,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	}
 	return exitFailed
 }
+
+// said is an error that the user was told already.
+type said struct{ error }
 
 // outcome is the error of a job that has ended, nil if it has completed.
 func outcome(s job.Status) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imageport/config"
+	"imageport/wallet"
 	"imageport/worker"
 )
 
@@ -33,6 +34,10 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	if err != nil {
 		return err
 	}
+	secrets, err := wallet.Open(cfg.Wallet)
+	if err != nil {
+		return err
+	}
 	logger := slog.New(slog.NewTextHandler(a.err, nil))
 	c, o, err := a.connect(ctx, logger)
 	if err != nil {
@@ -42,13 +47,14 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	w, err := worker.New(c, worker.Config{
 		ResourceLocation: cmp.Or(resourceLocation, cfg.ResourceLocation),
 		Namespace:        o.Namespace,
-		Wallet:           cfg.Wallet,
+		Wallet:           secrets,
 		ShareDriver:      cfg.ShareDriver,
 		EnrolWithin:      cfg.EnrolWithin,
 		CELifetime:       cfg.CELifetime,
 		StateDir:         cfg.Local.StateDir,
 		AgentProgram:     cfg.Local.AgentProgram,
-		AgentEnv:         a.environment(cfg, o),
+		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
+		Log:              logger,
 	})
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
@@ -14,9 +13,6 @@ import (
 	"imageport/job/durable"
 )
 
-// Protocol is the version of the activities between workflow and agent.
-const Protocol = 1
-
 // Engine holds the activities of a Compositing Engine.
 type Engine struct {
 	// Dial opens the folder of a storage location with its credential.
@@ -25,19 +21,6 @@ type Engine struct {
 
 // Register registers the engine's activities with a worker.
 func Register(r worker.ActivityRegistry, e *Engine) { r.RegisterActivity(e) }
-
-// HelloResult is how a CE reports.
-type HelloResult struct {
-	Protocol int    `json:"protocol"`
-	Host     string `json:"host"`
-	PID      int    `json:"pid"`
-}
-
-// Hello is the first activity of every CE. That it runs means that the CE is up.
-func (e *Engine) Hello(context.Context) (HelloResult, error) {
-	host, _ := os.Hostname() // for people only
-	return HelloResult{Protocol: Protocol, Host: host, PID: os.Getpid()}, nil
-}
 
 // Compose writes and verifies the output under a partial name. It heartbeats
 // job.Progress. Run again, it starts from the beginning with a fresh file: the

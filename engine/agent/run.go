@@ -13,11 +13,8 @@ import (
 	"imageport/job/durable"
 )
 
-// Run polls the queue until ctx ends or the deadline passes: an agent that
-// nobody ended must not stay for ever.
-func Run(ctx context.Context, c client.Client, queue string, deadline time.Time, e *Engine) error {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
+// Run polls the queue until ctx ends.
+func Run(ctx context.Context, c client.Client, queue string, e *Engine) error {
 	// What an agent that was killed has left mounted is in nobody's way, but it
 	// adds up.
 	_ = fusefile.CleanStale(os.TempDir())

@@ -86,11 +86,8 @@ func innermost(err error) (*temporal.ApplicationError, bool) {
 }
 
 // NotStarted reports whether err says that nobody took an activity from its
-// queue in time. hadStarted tells whether an earlier attempt of it had run.
-func NotStarted(err error) (hadStarted, notStarted bool) {
+// queue in time.
+func NotStarted(err error) bool {
 	t, ok := errors.AsType[*temporal.TimeoutError](err)
-	if !ok || t.TimeoutType() != enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START {
-		return false, false
-	}
-	return t.HasLastHeartbeatDetails(), true
+	return ok && t.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START
 }

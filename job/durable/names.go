@@ -3,12 +3,38 @@ package durable
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 )
 
 // QueryStatus is the query that every job answers with a job.Status.
 const QueryStatus = "status"
+
+// UpdateEnrol is the update with which the gateway tells a job that a
+// Compositing Engine (CE) has come, with an Enrolment. The job accepts one key
+// for the CE that it has made last, and no other.
+const UpdateEnrol = "enrol"
+
+// QueryAccess is the query with which the gateway asks what an enrolled CE may
+// have. It takes an Enrolment, answers with an Access, and fails for what has
+// not enrolled.
+const QueryAccess = "access"
+
+// Enrolment is a CE by its name and the fingerprint of its key.
+type Enrolment struct {
+	CE       string `json:"ce"`
+	Key      string `json:"key"`                // SHA-256 of the public key, in hexadecimal
+	Protocol int    `json:"protocol,omitempty"` // that it speaks with the workflow
+}
+
+// Access is what a job's CE may have.
+type Access struct {
+	Credentials []string `json:"credentials"` // ids of those of the shares
+}
+
+// Has reports whether the CE may have the credential with that id.
+func (a Access) Has(id string) bool { return slices.Contains(a.Credentials, id) }
 
 // Search attributes of a job, all of type Keyword. They must be known to the
 // namespace before the first job runs; a worker registers them when it starts.

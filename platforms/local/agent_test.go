@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -8,25 +9,26 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"imageport/platforms"
+	"imageport/platforms/cedir"
+	"imageport/platforms/platformtest"
 )
 
 func testSpec() platforms.Spec {
 	const id = "0123456789ab"
 	return platforms.Spec{
 		Name: "ce-" + id, Job: "ips/files/pvs/win10", RunID: "run", Owner: "location",
-		Seed: platforms.Seed{Name: "ce-" + id, TaskQueue: "ce/" + id, Deadline: time.Now().Add(time.Minute)},
+		Seed: platformtest.Seed(id, time.Now().Add(time.Minute)),
 	}
 }
 
 // newDriver gives a driver of its own and the directory of testSpec's CE.
-
 func newDriver(t *testing.T, change func(*Config)) (*Driver, string) {
 	t.Helper()
 	cfg := testConfig(t.TempDir())
@@ -34,7 +36,7 @@ func newDriver(t *testing.T, change func(*Config)) (*Driver, string) {
 		change(&cfg)
 	}
 	d := open(t, cfg)
-	dir := d.dir(testSpec().Name)
+	dir := d.store.Dir(testSpec().Name)
 	t.Cleanup(func() {
 		if err := d.Destroy(context.Background(), testSpec().Name); err != nil {
 			t.Error(err)
@@ -46,34 +48,24 @@ func newDriver(t *testing.T, change func(*Config)) (*Driver, string) {
 	return d, dir
 }
 
-func mustCreate(t *testing.T, d *Driver) process {
+func mustCreate(t *testing.T, d *Driver) cedir.Process {
 	t.Helper()
 	if _, err := d.Create(t.Context(), testSpec()); err != nil {
 		t.Fatal(err)
 	}
-	p, err := agentOf(d.dir(testSpec().Name))
-	if err != nil || !p.alive() {
+	p, err := cedir.Recorded(d.store.Dir(testSpec().Name))
+	if err != nil || !p.Alive() {
 		t.Fatalf("agent %+v, %v", p, err)
 	}
 	return p
 }
-
-// kill ends a process and waits until it counts as dead.
-
-// bystander starts a process that no test may harm.
-
-// What the record names is not the agent any more: the process id was used again.
-
-// An agent's children go with it: also those that ignore SIGTERM, outlive the
-
-// agent, or have a clean environment.
 
 func TestAgentDoesNotComeUp(t *testing.T) {
 	for _, tc := range []struct {
 		mode, program, in string
 		kind              platforms.Kind
 	}{
-		{mode: "broken", kind: platforms.Internal, in: "exit status 3): no licence[31m to convert"},
+		{mode: "broken", kind: platforms.Internal, in: "exit status 3): no licence to convert"},
 		{mode: "deaf", kind: platforms.Internal, in: "did not claim its Compositing Engine in 200ms"},
 		{program: "true", kind: platforms.Internal, in: "ended at once (exit status 0)"},
 		{program: "/nowhere/imageport", kind: platforms.NotFound, in: "/nowhere/imageport"},
@@ -108,17 +100,13 @@ func TestAgentDoesNotComeUp(t *testing.T) {
 	}
 }
 
-// A worker that is killed while its agent comes up leaves an agent that has
-
-// claimed nothing yet. Destroy finds that one too.
-
 func TestClaim(t *testing.T) {
 	dir := t.TempDir()
-	seed := filepath.Join(dir, seedFile)
+	seed := filepath.Join(dir, cedir.SeedFile)
 	if _, err := Claim(seed); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("no lock file: %v", err)
 	}
-	lock := filepath.Join(dir, lockFile)
+	lock := filepath.Join(dir, cedir.LockFile)
 	if err := os.WriteFile(lock, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +114,7 @@ func TestClaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := agentOf(dir); err != nil || p.PID != os.Getpid() || !p.alive() {
+	if p, err := cedir.Recorded(dir); err != nil || p.PID != os.Getpid() || !p.Alive() {
 		t.Errorf("recorded %+v, %v", p, err)
 	}
 	if _, err := Claim(seed); !errors.Is(err, ErrSuperseded) {
@@ -138,7 +126,7 @@ func TestClaim(t *testing.T) {
 		t.Fatalf("after release: %v", err)
 	}
 	release()
-	if _, err := Claim(filepath.Join(dir, "gone", seedFile)); !errors.Is(err, ErrSuperseded) {
+	if _, err := Claim(filepath.Join(dir, "gone", cedir.SeedFile)); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("no directory: %v", err)
 	}
 	// A lock on a file that was replaced keeps nobody out, and so is no claim.
@@ -156,64 +144,19 @@ func TestClaim(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := tryLock(int(f.Fd()), lock); got || err != nil {
+		if got, err := cedir.TryLock(int(f.Fd()), lock); got || err != nil {
 			t.Errorf("there is a new file: %v; got the old one's lock: %v, %v", again, got, err)
 		}
 	}
 }
 
-// Holders of a directory's lock are alone, although each removes the directory
-
-// under the feet of those that wait for it.
-
-func TestLockDir(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "ce-0123456789ab")
-	var inside atomic.Int32
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 40 {
-				release, err := lockDir(t.Context(), dir, true)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if n := inside.Add(1); n != 1 {
-					t.Errorf("%d are inside", n)
-				}
-				inside.Add(-1) // who removes the directory lets the next one in
-				if err := os.Remove(dir); err != nil {
-					t.Error(err)
-				}
-				release()
-			}
-		})
-	}
-	wg.Wait()
-	if _, err := lockDir(t.Context(), dir, false); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no directory: %v", err)
-	}
-	release, err := lockDir(t.Context(), dir, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	if _, err := lockDir(ctx, dir, true); !errors.Is(err, context.DeadlineExceeded) || kindOf(err) != platforms.Busy {
-		t.Errorf("held by another one: %v", err)
-	}
-}
-
 // A dead agent's lock may outlive it for a moment, and somebody that cannot be
-
 // seen from here, such as an agent in another container, may have it for long.
-
 func TestLockOutlivesAgent(t *testing.T) {
 	t.Parallel()
 	d, dir := newDriver(t, func(c *Config) { c.StartTimeout = 5 * time.Second })
 	kill(t, mustCreate(t, d))
-	fd, err := syscall.Open(filepath.Join(dir, lockFile), syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	fd, err := syscall.Open(filepath.Join(dir, cedir.LockFile), syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,17 +169,15 @@ func TestLockOutlivesAgent(t *testing.T) {
 	if err := syscall.Flock(fd, syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	d.cfg.StartTimeout = 100 * time.Millisecond
+	d.store.StartTimeout = 100 * time.Millisecond
 	if _, err := d.Create(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Busy {
 		t.Errorf("the lock is never released: %v", err)
 	}
 	syscall.Flock(fd, syscall.LOCK_UN)
 }
 
-// The surroundings of an agent: private files, a session of its own, the
-
-// worker's environment, and nothing but the path in its arguments.
-
+// The surroundings of an agent: private files, a session of its own, nothing of
+// the worker's environment, and nothing but the path in its arguments.
 func TestSurroundings(t *testing.T) {
 	t.Setenv("TEMPORAL_API_KEY", "from the worker")
 	var d *Driver
@@ -246,41 +187,41 @@ func TestSurroundings(t *testing.T) {
 		d, dir = newDriver(t, nil)
 		mustCreate(t, d)
 	}()
-	p, err := agentOf(dir)
+	p, err := cedir.Recorded(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]fs.FileMode{
-		dir:                             fs.ModeDir | 0o700,
-		filepath.Join(dir, markFile):    0o600,
-		filepath.Join(dir, seedFile):    0o600,
-		filepath.Join(dir, lockFile):    0o600,
-		filepath.Join(dir, processFile): 0o600,
-		filepath.Join(dir, logFile):     0o600,
+		dir:                                   fs.ModeDir | 0o700,
+		filepath.Join(dir, "ce.json"):         0o600,
+		filepath.Join(dir, cedir.SeedFile):    0o600,
+		filepath.Join(dir, cedir.LockFile):    0o600,
+		filepath.Join(dir, cedir.ProcessFile): 0o600,
+		filepath.Join(dir, logFile):           0o600,
 	} {
 		if st, err := os.Stat(path); err != nil || st.Mode() != want {
 			t.Errorf("%s: %v, %v; want %v", path, st.Mode(), err, want)
 		}
 	}
-	if st, err := readStat(p.PID); err != nil || st.session != p.PID {
-		t.Errorf("agent %d is in session %d, %v", p.PID, st.session, err)
+	if session, err := unix.Getsid(p.PID); err != nil || session != p.PID {
+		t.Errorf("agent %d is in session %d, %v", p.PID, session, err)
 	}
 	args, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/cmdline")
-	if want := strings.Join([]string{os.Args[0], "agent", filepath.Join(dir, seedFile), ""}, "\x00"); err != nil || !strings.HasSuffix(string(args), want) {
+	if want := strings.Join([]string{os.Args[0], "agent", filepath.Join(dir, cedir.SeedFile), ""}, "\x00"); err != nil || !strings.HasSuffix(string(args), want) {
 		t.Errorf("arguments %q, %v", args, err)
 	}
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/environ")
-	if err != nil || !carries(env, "TEMPORAL_API_KEY=from the worker") {
-		t.Errorf("the agent lacks the worker's environment (%v)", err)
+	if err != nil || !bytes.Contains(env, []byte("PATH="+os.Getenv("PATH")+"\x00")) {
+		t.Errorf("the agent has no PATH (%v)", err)
 	}
-	if carries(env, "TEMPORAL_API_KEY=from the") || carries(env, "API_KEY=from the worker") {
-		t.Error("a part of an entry is taken for the entry")
+	if bytes.Contains(env, []byte("TEMPORAL")) {
+		t.Errorf("the agent has the worker's way to Temporal: %q", env)
 	}
 }
 
 func TestCheckStateDir(t *testing.T) {
 	d, _ := newDriver(t, nil)
-	if err := os.Chmod(d.cfg.StateDir, 0o777); err != nil {
+	if err := os.Chmod(d.store.StateDir, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Check(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "0777") {
@@ -295,15 +236,14 @@ func TestCheckStateDir(t *testing.T) {
 }
 
 // However the state directory is spelt, it is the same one.
-
 func TestStateDirByOtherName(t *testing.T) {
 	d, _ := newDriver(t, nil)
 	mustCreate(t, d)
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(d.cfg.StateDir, link); err != nil {
+	if err := os.Symlink(d.store.StateDir, link); err != nil {
 		t.Fatal(err)
 	}
-	if other := open(t, testConfig(link)); other.cfg.StateDir != d.cfg.StateDir {
-		t.Errorf("%s is taken for %s", link, other.cfg.StateDir)
+	if other := open(t, testConfig(link)); other.store.StateDir != d.store.StateDir {
+		t.Errorf("%s is taken for %s", link, other.store.StateDir)
 	}
 }

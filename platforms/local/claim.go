@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"syscall"
+
+	"imageport/platforms/cedir"
 )
 
 // ErrSuperseded means that the agent has nothing to do: its CE has another
@@ -21,7 +23,7 @@ func Claim(seedPath string) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, lockFile)
+	path := filepath.Join(dir, cedir.LockFile)
 	// Without O_CREAT: the lock's absence is how Destroy keeps late agents out.
 	// A bare descriptor, because an os.File that the caller happens to lose
 	// would be closed, and so unlocked, by the garbage collector.
@@ -32,19 +34,19 @@ func Claim(seedPath string) (release func(), err error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	got, err := tryLock(fd, path)
+	got, err := cedir.TryLock(fd, path)
 	if err == nil && !got {
 		err = ErrSuperseded
 	}
 	if err == nil {
-		var me process
-		if me, err = self(); err == nil {
-			err = replaceJSON(filepath.Join(dir, processFile), me)
+		var me cedir.Process
+		if me, err = cedir.Self(); err == nil {
+			err = cedir.Record(dir, me)
 		}
 	}
 	if err != nil {
-		unlock(fd)
+		cedir.Unlock(fd)
 		return nil, fmt.Errorf("claim %s: %w", dir, err)
 	}
-	return func() { unlock(fd) }, nil
+	return func() { cedir.Unlock(fd) }, nil
 }

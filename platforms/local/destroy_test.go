@@ -14,21 +14,24 @@ import (
 	"time"
 
 	"imageport/platforms"
+	"imageport/platforms/cedir"
 )
 
-func kill(t *testing.T, p process) {
+// kill ends a process and waits until it counts as dead.
+func kill(t *testing.T, p cedir.Process) {
 	t.Helper()
-	if err := p.signal(syscall.SIGKILL); err != nil {
+	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); p.alive(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("process %d does not die", p.PID)
 		}
 	}
 }
 
-func bystander(t *testing.T) process {
+// bystander starts a process that no test may harm.
+func bystander(t *testing.T) cedir.Process {
 	t.Helper()
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
@@ -38,25 +41,21 @@ func bystander(t *testing.T) process {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	me, err := self()
+	p, err := cedir.Identify(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := readStat(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := process{PID: cmd.Process.Pid, Start: st.start, Boot: me.Boot}
-	if !p.alive() {
+	if !p.Alive() {
 		t.Fatal("the bystander is not alive")
 	}
 	return p
 }
 
+// What the record names is not the agent any more: the process id was used again.
 func TestStalePIDIsNeverSignalled(t *testing.T) {
-	for what, change := range map[string]func(*process){
-		"other start time": func(p *process) { p.Start-- },
-		"other boot":       func(p *process) { p.Boot = "00000000-0000-0000-0000-000000000000" },
+	for what, change := range map[string]func(*cedir.Process){
+		"other start time": func(p *cedir.Process) { p.Start-- },
+		"other boot":       func(p *cedir.Process) { p.Boot = "00000000-0000-0000-0000-000000000000" },
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -65,7 +64,7 @@ func TestStalePIDIsNeverSignalled(t *testing.T) {
 			b := bystander(t)
 			stale := b
 			change(&stale)
-			if err := replaceJSON(filepath.Join(dir, processFile), stale); err != nil {
+			if err := cedir.ReplaceJSON(filepath.Join(dir, cedir.ProcessFile), stale); err != nil {
 				t.Fatal(err)
 			}
 			if in, err := d.Find(t.Context(), testSpec().Name); err != nil || in.State != platforms.Stopped {
@@ -74,7 +73,7 @@ func TestStalePIDIsNeverSignalled(t *testing.T) {
 			if next := mustCreate(t, d); next.PID == b.PID {
 				t.Error("Create took the bystander for the agent")
 			}
-			if err := replaceJSON(filepath.Join(dir, processFile), stale); err != nil {
+			if err := cedir.ReplaceJSON(filepath.Join(dir, cedir.ProcessFile), stale); err != nil {
 				t.Fatal(err)
 			}
 			// The true agent is found all the same.
@@ -84,7 +83,7 @@ func TestStalePIDIsNeverSignalled(t *testing.T) {
 			if pids := agents(t, dir); len(pids) > 0 {
 				t.Errorf("agents left: %v", pids)
 			}
-			if !b.alive() {
+			if !b.Alive() {
 				t.Error("the bystander was harmed")
 			}
 		})
@@ -95,7 +94,7 @@ func TestSpoiltRecord(t *testing.T) {
 	for _, content := range []string{"", "{", "null", `{"pid":-1}`, `{"pid":0}`, `{"pid":1}`, `{"pid":99999999}`, `[1]`} {
 		d, dir := newDriver(t, nil)
 		mustCreate(t, d)
-		if err := os.WriteFile(filepath.Join(dir, processFile), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, cedir.ProcessFile), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
@@ -116,11 +115,13 @@ func TestStubbornAgent(t *testing.T) {
 	if took := time.Since(began); took < grace || took > 10*grace {
 		t.Errorf("killed after %v; the grace is %v", took, grace)
 	}
-	if p.alive() {
+	if p.Alive() {
 		t.Error("it lives")
 	}
 }
 
+// An agent's children go with it: also those that ignore SIGTERM, outlive the
+// agent, or have a clean environment.
 func TestChildrenGo(t *testing.T) {
 	for what, dead := range map[string]bool{"agent alive": false, "agent dead": true} {
 		t.Run(what, func(t *testing.T) {
@@ -151,8 +152,8 @@ func TestChildrenGo(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				st, err := readStat(pid)
-				lives := err == nil && st.live()
+				child, err := cedir.Identify(pid)
+				lives := err == nil && child.Alive()
 				if cleanEnv := i == 1; dead && cleanEnv {
 					// Nothing tells it from anybody's process: the one case that is let be.
 					syscall.Kill(pid, syscall.SIGKILL)
@@ -166,11 +167,13 @@ func TestChildrenGo(t *testing.T) {
 	}
 }
 
+// A worker that is killed while its agent comes up leaves an agent that has
+// claimed nothing yet. Destroy finds that one too.
 func TestUnclaimedAgentGoes(t *testing.T) {
 	t.Parallel()
 	d, dir := newDriver(t, func(c *Config) { c.Env = []string{agentMode + "=deaf"} })
 	ctx, cancel := context.WithCancel(t.Context())
-	d.step = func(s string) {
+	d.store.Step = func(s string) {
 		if s == "started the agent" {
 			cancel() // create kills its child then, so we start another one by hand
 		}
@@ -178,8 +181,8 @@ func TestUnclaimedAgentGoes(t *testing.T) {
 	if _, err := d.Create(ctx, testSpec()); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Create: %v", err)
 	}
-	orphan := exec.Command(os.Args[0], "agent", filepath.Join(dir, seedFile))
-	orphan.Env = append(os.Environ(), agentMode+"=deaf", envMark+"="+dir)
+	orphan := exec.Command(os.Args[0], "agent", filepath.Join(dir, cedir.SeedFile))
+	orphan.Env = append(os.Environ(), agentMode+"=deaf", cedir.EnvMark+"="+dir)
 	if err := orphan.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +202,7 @@ func TestUnclaimedAgentGoes(t *testing.T) {
 func TestMarkAndRemoval(t *testing.T) {
 	d, dir := newDriver(t, nil)
 	mustCreate(t, d)
-	b, err := os.ReadFile(filepath.Join(dir, markFile))
+	b, err := os.ReadFile(filepath.Join(dir, "ce.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,48 +222,7 @@ func TestMarkAndRemoval(t *testing.T) {
 	if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
 		t.Fatal(err)
 	}
-	if entries, err := os.ReadDir(d.cfg.StateDir); err != nil || len(entries) > 0 {
+	if entries, err := os.ReadDir(d.store.StateDir); err != nil || len(entries) > 0 {
 		t.Errorf("left: %v, %v", entries, err)
 	}
-}
-
-func TestParseStat(t *testing.T) {
-	line := func(comm string) string {
-		return "42 (" + comm + ") S 1 42 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 9 0 987654 1 2"
-	}
-	for _, comm := range []string{"imageport", "a b", "a) R 9 9 9 (", "(", ")", "", "\n"} {
-		got, err := parseStat([]byte(line(comm)))
-		if want := (stat{state: 'S', session: 41, start: 987654}); err != nil || got != want {
-			t.Errorf("%q: %+v, %v; want %+v", comm, got, err, want)
-		}
-	}
-	for _, bad := range []string{"", "42", "42 (x) S", "42 (x) ", strings.ReplaceAll(line("x"), "987654", "soon"), strings.ReplaceAll(line("x"), " 41 ", " x ")} {
-		if got, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q: %+v", bad, got)
-		}
-	}
-	zombie := exec.Command("true")
-	if err := zombie.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer zombie.Wait()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if st, err := readStat(zombie.Process.Pid); err != nil {
-			t.Fatal(err)
-		} else if !st.live() {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("a zombie counts as alive")
-		}
-	}
-	if !(stat{state: 'T'}).live() {
-		t.Error("a stopped process counts as gone")
-	}
-}
-
-func FuzzParseStat(f *testing.F) {
-	f.Add([]byte("42 (a b) S 1 42 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 9 0 987654 1 2"))
-	f.Add([]byte(") "))
-	f.Fuzz(func(t *testing.T, b []byte) { parseStat(b) })
 }

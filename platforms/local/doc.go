@@ -6,7 +6,7 @@
 // shares the state directory finds it again, by process id, start time and
 // boot, and no other process is ever signalled. At most one agent lives per
 // CE: the agent holds a lock for its life (Claim). The CE is not isolated: it
-// runs as the worker's user, on its machine, with its environment. Destroy takes
-// the agent's children along, except those that cleared their environment and
-// outlived their agent. Linux only.
+// runs as the worker's user, on its machine, though without its environment.
+// Destroy takes the agent's children along, except those that cleared their
+// environment and outlived their agent. Linux only.
 package local

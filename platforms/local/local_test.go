@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"imageport/job/seed"
 	"imageport/platforms"
+	"imageport/platforms/cedir"
 	"imageport/platforms/platformtest"
 )
 
@@ -59,7 +61,7 @@ func agentMain(seedPath string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	seed, err := platforms.DecodeSeed(b)
+	s, err := seed.Decode(b)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -75,7 +77,7 @@ func agentMain(seedPath string) int {
 			fmt.Println(child.Process.Pid)
 		}
 	}
-	time.Sleep(time.Until(seed.Deadline))
+	time.Sleep(time.Until(s.Deadline))
 	return 0
 }
 
@@ -92,7 +94,7 @@ func workerMain(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	d.step = func(string) {
+	d.store.Step = func(string) {
 		if left == 0 {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
@@ -165,6 +167,19 @@ func (h *harness) Kill(t testing.TB, name string) {
 	}
 }
 
+func (h *harness) GiveUp(t testing.TB, name, cause string) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(h.dir, name, logFile), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := fmt.Fprintf(log, "one line\n%s%s\n", seed.Failed, cause); err != nil {
+		t.Fatal(err)
+	}
+	h.Kill(t, name)
+}
+
 func (h *harness) Plant(t testing.TB, name string) func() bool {
 	t.Helper()
 	path := filepath.Join(h.dir, name)
@@ -209,7 +224,7 @@ func agents(t testing.TB, dir string) []int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	arg := []byte("\x00" + filepath.Join(dir, seedFile) + "\x00")
+	arg := []byte("\x00" + filepath.Join(dir, cedir.SeedFile) + "\x00")
 	var pids []int
 	for _, path := range paths {
 		b, err := os.ReadFile(path)

@@ -1,8 +1,13 @@
 package platformtest
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,4 +227,63 @@ func testWorkerDeath(t *testing.T, h Harness) {
 		t.Fatalf("Create gives %+v; found was %+v", again, found)
 	}
 	wantOne(t, h, ce.Name)
+}
+
+// What a CE says when it gives up can be read when it has stopped, until it is
+// started again.
+func testFault(t *testing.T, h Harness) {
+	failing, ok := h.(Failing)
+	if !ok {
+		t.Skip("the harness cannot make a CE give up")
+	}
+	d, ce := h.Open(t), spec(1)
+	for _, cause := range []string{"no answer from the gateway at 192.0.2.1:7443", "clock: \x1b[31mred\x1b[0m, " + strings.Repeat("x", 1000)} {
+		if in := create(t, d, ce); in.Fault != "" {
+			t.Errorf("it has only started, and is said to have failed: %q", in.Fault)
+		}
+		failing.GiveUp(t, ce.Name, cause)
+		var found platforms.Instance
+		eventually(t, "stopped", func() bool {
+			var err error
+			if found, err = h.Open(t).Find(t.Context(), ce.Name); err != nil {
+				t.Fatalf("Find: %v", err)
+			}
+			return found.State == platforms.Stopped
+		})
+		want := strings.NewReplacer("\x1b[31m", "", "\x1b[0m", "").Replace(cause)
+		if len(found.Fault) < 20 || len(found.Fault) > 400 || !strings.HasPrefix(want, strings.TrimSuffix(found.Fault, "…")) {
+			t.Errorf("it says that it stopped by %q, want %q", found.Fault, want)
+		}
+		if listed := wantList(t, d, ce.Name); listed[0] != found {
+			t.Errorf("List gives %+v, Find gives %+v", listed[0], found)
+		}
+	}
+	create(t, d, ce)
+	h.Kill(t, ce.Name)
+	eventually(t, "stopped", func() bool {
+		found, err := d.Find(t.Context(), ce.Name)
+		if err != nil || found.Fault != "" {
+			t.Fatalf("killed before it said anything: %+v, %v", found, err)
+		}
+		return found.State == platforms.Stopped
+	})
+}
+
+// Whoever may look at the processes of the worker's machine learns no token.
+func testSecrets(t *testing.T, h Harness) {
+	ce := spec(1)
+	ce.Seed.Gateway.Token = "secret-" + rand.Text()
+	create(t, h.Open(t), ce)
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("processes: %q, %v", files, err)
+	}
+	for _, cmdline := range files {
+		for _, path := range []string{cmdline, filepath.Join(filepath.Dir(cmdline), "environ")} {
+			// What cannot be read is gone, or is not of this user.
+			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(ce.Seed.Gateway.Token)) {
+				t.Errorf("%s has the token of the seed", path)
+			}
+		}
+	}
 }

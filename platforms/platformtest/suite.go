@@ -4,20 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"imageport/job/seed"
 	"imageport/platforms"
 )
 
-// Verb is a method of platforms.Driver that can be cut short.
+// Verb is a method of platforms.Driver or platforms.OutputDisks that can be cut short.
 type Verb string
 
 const (
-	Create  Verb = "create"
-	Destroy Verb = "destroy"
+	Create   Verb = "create"
+	Destroy  Verb = "destroy"
+	AddDisk  Verb = "add output disk"  // of OutputDisk
+	KeepDisk Verb = "keep output disk" // of OutputDisk
 )
 
 // Harness is one empty platform for one test. It fails the test when it
@@ -39,10 +44,33 @@ type Harness interface {
 	Leftovers(t testing.TB) []string
 }
 
+// Failing is a Harness that can make a CE give up.
+type Failing interface {
+	// GiveUp makes the CE say on its console that it gives up, for that cause,
+	// and end.
+	GiveUp(t testing.TB, name, cause string)
+}
+
+// OutputHarness is the Harness of a driver that implements platforms.OutputDisks.
+type OutputHarness interface {
+	Harness
+	// Outputs names all that is in the place of output disks and was not
+	// planted, by whatever names, also what is not complete.
+	Outputs(t testing.TB) []string
+	// PlantOutput puts something where the output disk of that name goes, and
+	// gives a function that tells whether it is intact.
+	PlantOutput(t testing.TB, name string) (intact func() bool)
+	// RemoveOutput removes a complete output disk, as its owner may.
+	RemoveOutput(t testing.TB, name string)
+	// Attached counts the output disks that the CE has.
+	Attached(t testing.TB, ce string) int
+}
+
 // Run checks that the drivers of the harnesses do what platforms.Driver asks
-// for. It calls newHarness once for each test.
+// for, and platforms.OutputDisks, if they implement it. It calls newHarness
+// once for each test.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
-	for name, test := range map[string]func(*testing.T, Harness){
+	tests := map[string]func(*testing.T, Harness){
 		"Life":             testLife,
 		"CreateTwice":      testCreateTwice,
 		"CreateAtOnce":     testCreateAtOnce,
@@ -60,7 +88,13 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		"List":             testList,
 		"BadSpecs":         testBadSpecs,
 		"WorkerDeath":      testWorkerDeath,
-	} {
+		"Fault":            testFault,
+		"Secrets":          testSecrets,
+	}
+	if _, ok := newHarness(t).Open(t).(platforms.OutputDisks); ok {
+		maps.Copy(tests, outputTests)
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
@@ -82,10 +116,15 @@ func spec(n int) platforms.Spec {
 	id := fmt.Sprintf("%012x", 0xa00000000000+n)
 	return platforms.Spec{
 		Name: "ce-" + id, Job: fmt.Sprintf("ips/files/pvs/win%d", n), RunID: "run", Owner: "location",
-		Seed: platforms.Seed{
-			Name: "ce-" + id, TaskQueue: "ce/" + id,
-			Deadline: time.Now().Add(2 * time.Minute).UTC(), // also bounds what a failed test leaves behind
-		},
+		Seed: Seed(id, time.Now().Add(2*time.Minute).UTC()), // it also bounds what a failed test leaves behind
+	}
+}
+
+// Seed gives a seed that leads nowhere, for the CE of that id.
+func Seed(id string, deadline time.Time) seed.Seed {
+	return seed.Seed{
+		Name: seed.Name(id), Deadline: deadline,
+		Gateway: seed.Gateway{Address: "192.0.2.1:7443", CA: strings.Repeat("0", 64), Patience: 60, Token: "token-of-" + id},
 	}
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"imageport/testkit/devserver"
 	"imageport/testkit/proxy"
 	"imageport/testkit/winimage"
+	"imageport/wallet"
 	"imageport/worker"
 )
 
@@ -83,14 +85,13 @@ func (o *outbound) ExecuteActivity(ctx workflow.Context, activity string, args .
 	return o.Next.ExecuteActivity(ctx, activity, args...)
 }
 
-// startHooked runs a worker with hooks until the test ends. Its agents reach
-// Temporal through the proxy.
-func (r rig) startHooked(h *hooks, temporal *proxy.Proxy) {
+// startHooked runs a worker with hooks until the test ends. Its agents reach the
+// gateway through the proxy.
+func (r rig) startHooked(h *hooks, door *proxy.Proxy) {
 	r.t.Helper()
 	driver, err := local.New(local.Config{
 		StateDir: r.State(),
 		Program:  r.Program,
-		Env:      append(r.Env()[len(r.Env())-3:], "TEMPORAL_ADDRESS="+temporal.Addr()),
 		Grace:    time.Second,
 	})
 	if err != nil {
@@ -104,7 +105,9 @@ func (r rig) startHooked(h *hooks, temporal *proxy.Proxy) {
 	w, err := worker.New(c, worker.Config{
 		ResourceLocation: r.ResourceLocation,
 		Namespace:        devserver.Namespace,
-		Wallet:           r.Dir + "/wallet",
+		Wallet:           wallet.Dir(r.Dir + "/wallet"),
+		Gateway:          worker.Gateway{Listen: r.Gateway(), Address: door.Addr(), KeyFile: filepath.Join(r.Dir, "gateway.key")},
+		Log:              slog.New(slog.DiscardHandler),
 		EnrolWithin:      time.Minute,
 		CELifetime:       15 * time.Minute,
 		Platforms:        platforms.Registry{job.PlatformLocal: h},
@@ -139,7 +142,7 @@ func TestCancelInEveryPhase(t *testing.T) {
 		phase job.Phase
 		// arrange makes the job stop in the phase and close reached there. The
 		// function it gives lets it go on after the cancel.
-		arrange func(h *hooks, share, temporal *proxy.Proxy, reached chan struct{}) (release func())
+		arrange func(h *hooks, share, door *proxy.Proxy, reached chan struct{}) (release func())
 	}{
 		{job.PhasePreflight, func(h *hooks, _, _ *proxy.Proxy, reached chan struct{}) func() {
 			h.check = hold(reached)
@@ -149,9 +152,9 @@ func TestCancelInEveryPhase(t *testing.T) {
 			h.create = hold(reached)
 			return nil
 		}},
-		{job.PhaseEnrol, func(h *hooks, _, temporal *proxy.Proxy, reached chan struct{}) func() {
-			temporal.Stall()
-			h.schedule = at("Hello", reached, nil)
+		{job.PhaseEnrol, func(h *hooks, _, door *proxy.Proxy, reached chan struct{}) func() {
+			door.Stall()
+			h.schedule = at("WatchCE", reached, nil)
 			return nil
 		}},
 		{job.PhaseCompose, func(h *hooks, share, _ *proxy.Proxy, reached chan struct{}) func() {
@@ -189,10 +192,10 @@ func TestCancelInEveryPhase(t *testing.T) {
 					r.earlierOutput()
 				}
 				before := r.files()
-				share, temporal := proxy.New(t, r.Samba.Addr()), proxy.New(t, r.Temporal.Address)
+				share, door := proxy.New(t, r.Samba.Addr()), proxy.New(t, r.Gateway())
 				h, reached := &hooks{}, make(chan struct{})
-				release := c.arrange(h, share, temporal, reached)
-				r.startHooked(h, temporal)
+				release := c.arrange(h, share, door, reached)
+				r.startHooked(h, door)
 				id := r.start(r.body(func(b map[string]any) {
 					b["inputStorageLocation"].(map[string]any)["port"] = share.Port()
 					b["overwriteOutput"] = overwrite

@@ -13,6 +13,7 @@ import (
 var floors = map[string]int{
 	"job":         0,
 	"job/durable": 1,
+	"job/seed":    1,
 
 	"engine/disk":              2,
 	"engine/disk/overlay":      3,
@@ -39,12 +40,33 @@ var floors = map[string]int{
 	"engine/share/sharetest":   21,
 	"engine/convert":           7,
 	"engine/diskimage":         6,
+	"engine/enrol":             3,
 	"engine/agent":             8,
+	"gateway":                  9,
 	"platforms":                5,
-	"platforms/local":          6,
+	"platforms/cedir":          6,
+	"platforms/local":          7,
+	"platforms/qemu":           7,
 	"platforms/platformtest":   21,
 	"wallet":                   5,
-	"credentials":              6,
+	"wallet/atomicfile":        2,
+
+	"engine/blockdev":            3,
+	"engine/blockdev/uevent":     2,
+	"appliance":                  6,
+	"appliance/archive":          4,
+	"appliance/lock":             3,
+	"appliance/initramfs":        3,
+	"appliance/deb":              2,
+	"appliance/biosboot":         2,
+	"appliance/uki":              2,
+	"appliance/export":           5,
+	"appliance/seedsource":       4,
+	"appliance/seedsource/media": 2,
+	"appliance/pid1":             5,
+	"appliance/pid1/kmod":        3,
+	"appliance/pid1/kmsg":        2,
+	"appliance/pid1/network":     2,
 
 	"activities": 9,
 	"workflows":  10,
@@ -67,7 +89,10 @@ var forbidden = map[string][]string{
 	"job":            {"imageport/engine", "imageport/platforms", "imageport/wallet"},
 	"wallet":         {"imageport/engine", "imageport/platforms"},
 	"platforms":      {"imageport/engine", "imageport/wallet"},
-	"starter":        {"imageport/engine", "imageport/platforms", "imageport/wallet", "imageport/activities", "imageport/workflows"},
+	// What runs in a Compositing Engine, and what it must not drag in.
+	"cmd/imageport-ce": {"imageport/platforms", "imageport/wallet", "imageport/gateway", "imageport/config", "github.com/spf13/"},
+	"gateway":          {"imageport/platforms", "imageport/activities", "imageport/workflows"},
+	"starter":          {"imageport/engine", "imageport/platforms", "imageport/wallet", "imageport/activities", "imageport/workflows"},
 }
 
 func TestImportDirections(t *testing.T) {

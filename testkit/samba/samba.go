@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"imageport/testkit/port"
 )
 
 // DefaultShare is the share that a server has if none are given.
@@ -65,7 +67,7 @@ type Server struct {
 	dir       string
 	temporary bool
 	log       io.Writer
-	port      *port
+	port      *port.Port
 	cmd       *exec.Cmd
 	leash     io.Closer // smbd ends when this does
 	exited    chan struct{}
@@ -124,10 +126,10 @@ func (s *Server) start(ctx context.Context, opt Options) error {
 			return err
 		}
 	}
-	if s.port, err = reserve(s.Host, opt.Port); err != nil {
+	if s.port, err = port.Reserve(s.Host, opt.Port); err != nil {
 		return err
 	}
-	s.Port = s.port.number
+	s.Port = s.port.Number
 	if err := s.prepare(ctx, opt); err != nil {
 		return err
 	}
@@ -167,7 +169,7 @@ func (s *Server) Stop() {
 	s.stop.Do(func() {
 		s.kill()
 		if s.port != nil {
-			s.port.release()
+			s.port.Release()
 		}
 		if s.log != nil {
 			if log, err := os.ReadFile(s.file("smbd.log")); err == nil {

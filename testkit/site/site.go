@@ -16,6 +16,7 @@ import (
 	"imageport/platforms/local"
 	"imageport/starter"
 	"imageport/testkit/devserver"
+	"imageport/testkit/port"
 	"imageport/testkit/samba"
 	"imageport/testkit/winimage"
 )
@@ -35,6 +36,7 @@ type Site struct {
 	Samba    *samba.Server
 	Temporal *devserver.Server
 	Jobs     *starter.Client
+	gateway  *port.Port // of its workers
 	// ResourceLocation is the task queue of its workers.
 	ResourceLocation string
 }
@@ -74,6 +76,9 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 		}
 	}
 	var err error
+	if s.gateway, err = port.Reserve("127.0.0.1", 0); err != nil {
+		return nil, err
+	}
 	s.Samba, err = samba.Start(ctx, samba.Options{Dir: filepath.Join(o.Dir, "samba"), Shares: map[string]string{"disks": s.Store}})
 	if err != nil {
 		return nil, err
@@ -85,6 +90,7 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 // which was cut off has left: they outlive their worker.
 func (s *Site) Stop() error {
 	s.Samba.Stop()
+	defer s.gateway.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	driver, err := local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second})
@@ -111,6 +117,10 @@ func (s *Site) AddCredential(id, password string) error {
 	return os.WriteFile(filepath.Join(dir, id+".json"), b, 0o600)
 }
 
+// Gateway is the "host:port" on which the site's workers listen for
+// Compositing Engines.
+func (s *Site) Gateway() string { return fmt.Sprintf("127.0.0.1:%d", s.gateway.Number) }
+
 // Config is the configuration file of the site.
 func (s *Site) Config() string { return filepath.Join(s.Dir, "config.toml") }
 
@@ -118,7 +128,17 @@ func (s *Site) Config() string { return filepath.Join(s.Dir, "config.toml") }
 func (s *Site) State() string { return filepath.Join(s.Dir, "ce") }
 
 func (s *Site) writeConfig() error {
-	return os.WriteFile(s.Config(), fmt.Appendf(nil, "resource_location = %q\nwallet = \"wallet\"\nce_lifetime = \"15m\"\n\n[local]\nstate_dir = \"ce\"\n", s.ResourceLocation), 0o600)
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, `resource_location = %q
+wallet = "wallet"
+ce_lifetime = "15m"
+
+[gateway]
+listen = %q
+key = "gateway.key"
+
+[local]
+state_dir = "ce"
+`, s.ResourceLocation, s.Gateway()), 0o600)
 }
 
 // Env is the environment of imageport and of the Temporal CLI on the site.

@@ -1,4 +1,5 @@
-package samba
+// Package port keeps TCP ports for servers that tests start.
+package port
 
 import (
 	"fmt"
@@ -9,18 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is a TCP port kept for one smbd.
-//
-// smbd binds with SO_REUSEPORT, so two that are given the same port both start,
-// and the kernel deals the clients out between them. A socket that is bound but
-// does not listen keeps the port from being handed out a second time.
-type port struct {
-	number int
+// Port is a TCP port kept for a server that binds with SO_REUSEPORT, as smbd
+// does and our gateway. Two that are given the same port both start, and the
+// kernel deals the clients out between them. A socket that is bound but does
+// not listen keeps the port from being handed out a second time.
+type Port struct {
+	Number int
 	fd     int
 }
 
-// reserve takes a port of an IPv4 address, any free one if number is 0.
-func reserve(host string, number int) (*port, error) {
+// Reserve takes a port of an IPv4 address, any free one if number is 0.
+func Reserve(host string, number int) (*Port, error) {
 	if number != 0 {
 		// Without SO_REUSEPORT this fails if anybody listens.
 		l, err := net.Listen("tcp4", net.JoinHostPort(host, strconv.Itoa(number)))
@@ -37,15 +37,15 @@ func reserve(host string, number int) (*port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	p := &port{fd: fd}
+	p := &Port{fd: fd}
 	if err := p.bind(&unix.SockaddrInet4{Port: number, Addr: addr.As4()}); err != nil {
-		p.release()
+		p.Release()
 		return nil, fmt.Errorf("reserve port %d: %w", number, err)
 	}
 	return p, nil
 }
 
-func (p *port) bind(addr *unix.SockaddrInet4) error {
+func (p *Port) bind(addr *unix.SockaddrInet4) error {
 	if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 		return err
 	}
@@ -59,8 +59,9 @@ func (p *port) bind(addr *unix.SockaddrInet4) error {
 	if err != nil {
 		return err
 	}
-	p.number = bound.(*unix.SockaddrInet4).Port
+	p.Number = bound.(*unix.SockaddrInet4).Port
 	return nil
 }
 
-func (p *port) release() { _ = unix.Close(p.fd) }
+// Release gives the port up.
+func (p *Port) Release() { _ = unix.Close(p.fd) }

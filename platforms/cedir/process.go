@@ -1,4 +1,4 @@
-package local
+package cedir
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// process identifies a process for good. A process id alone does not: the
+// Process identifies a process for good. A process id alone does not: the
 // system uses it again, at the latest after a reboot.
-type process struct {
+type Process struct {
 	PID int `json:"pid"`
 	// Start is the process's start time in clock ticks since boot, field 22 of
 	// /proc/<pid>/stat (proc(5)).
@@ -73,19 +73,23 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// self identifies the calling process.
-func self() (process, error) {
+// Self identifies the calling process.
+func Self() (Process, error) { return Identify(os.Getpid()) }
+
+// Identify gives the process that has the id now. A child that nobody has
+// waited for keeps its id.
+func Identify(pid int) (Process, error) {
 	boot, err := bootID()
 	if err != nil {
-		return process{}, err
+		return Process{}, err
 	}
-	st, err := readStat(os.Getpid())
-	return process{PID: os.Getpid(), Start: st.start, Boot: boot}, err
+	st, err := readStat(pid)
+	return Process{PID: pid, Start: st.start, Boot: boot}, err
 }
 
-// alive reports whether p runs.
-func (p process) alive() bool {
-	if p.PID <= 1 { // no agent, and a number that kill(2) gives other meanings
+// Alive reports whether p runs.
+func (p Process) Alive() bool {
+	if p.PID <= 1 { // no process, and a number that kill(2) gives other meanings
 		return false
 	}
 	st, err := readStat(p.PID)
@@ -96,8 +100,8 @@ func (p process) alive() bool {
 	return err == nil && boot == p.Boot
 }
 
-// signal sends sig to p and to nothing else. It is no error if p is gone.
-func (p process) signal(sig syscall.Signal) error {
+// Signal sends sig to p and to nothing else. It is no error if p is gone.
+func (p Process) Signal(sig syscall.Signal) error {
 	if p.PID <= 1 {
 		return nil
 	}
@@ -108,7 +112,7 @@ func (p process) signal(sig syscall.Signal) error {
 		return err
 	}
 	defer h.Release()
-	if !p.alive() {
+	if !p.Alive() {
 		return nil
 	}
 	if err := h.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH) {
@@ -121,7 +125,7 @@ func (p process) signal(sig syscall.Signal) error {
 // environment, and those in a session that leader leads, if it lives. Both are
 // inherited: the one finds what outlived the leader, the other what cleared
 // its environment.
-func belonging(mark string, leader process) ([]process, error) {
+func belonging(mark string, leader Process) ([]Process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -130,8 +134,8 @@ func belonging(mark string, leader process) ([]process, error) {
 	if err != nil {
 		return nil, err
 	}
-	leads := leader.alive()
-	var found []process
+	leads := leader.Alive()
+	var found []Process
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid <= 1 || pid == os.Getpid() {
@@ -151,7 +155,7 @@ func belonging(mark string, leader process) ([]process, error) {
 			continue
 		}
 		if after, err := readStat(pid); err == nil && after.start == before.start {
-			found = append(found, process{PID: pid, Start: before.start, Boot: boot})
+			found = append(found, Process{PID: pid, Start: before.start, Boot: boot})
 		}
 	}
 	return found, nil

@@ -1,0 +1,57 @@
+package platforms
+
+import "context"
+
+// OutputDisks is what a Driver implements in addition if its platform can give
+// a CE a disk that outlives it: the output of a job, in the platform's own
+// format and place. The verbs mean "make it so", as those of Driver do.
+type OutputDisks interface {
+	// CheckOutputDisk reports whether AddOutputDisk and KeepOutputDisk can be
+	// expected to succeed for the disk, without making anything. It fails with
+	// Foreign if its name is taken.
+	CheckOutputDisk(ctx context.Context, disk OutputDisk) error
+
+	// AddOutputDisk makes an empty disk, which does not have its name yet, and
+	// attaches it to the running CE. It is idempotent by the disk's name. The
+	// content stays when a CE has stopped and is started again by Create;
+	// AddOutputDisk is called again then. It fails with Foreign if the name is
+	// taken by something that is not this CE's.
+	AddOutputDisk(ctx context.Context, ce string, disk OutputDisk) (OutputDiskRef, error)
+
+	// KeepOutputDisk detaches the disk and gives it its name, without replacing
+	// anything, when all that was written is on stable storage. From then on
+	// it is no longer the CE's: Destroy leaves it. A disk that was not kept
+	// goes with its CE. It fails with NotFound if the CE has no such disk.
+	KeepOutputDisk(ctx context.Context, ce, name string) error
+}
+
+// OutputDisk says which disk to make.
+type OutputDisk struct {
+	// Name says where the disk goes, in the platform's own words: a path, or
+	// one such as "[datastore] folder/name.vmdk".
+	Name string
+	// Format is that of the file, for a platform that has a choice. Empty is
+	// the platform's own.
+	Format DiskFormat
+	// SizeBytes is the size of the disk that the CE sees, a multiple of 1 MiB.
+	SizeBytes int64
+}
+
+// DiskFormat is the format of a disk's file.
+type DiskFormat string
+
+// The formats of output disks. The files of all of them grow as they are
+// written to.
+const (
+	Raw  DiskFormat = "raw"
+	VMDK DiskFormat = "vmdk" // one file, as VMware's desktop products write it (monolithicSparse)
+	VHDX DiskFormat = "vhdx"
+)
+
+// OutputDiskRef is an output disk that is attached.
+type OutputDiskRef struct {
+	// Serial is the serial number by which the CE finds the disk.
+	Serial string
+	// Ref is what the platform itself calls the disk now, for people.
+	Ref string
+}

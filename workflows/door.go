@@ -1,0 +1,52 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"imageport/job"
+	"imageport/job/durable"
+)
+
+// openDoor lets the gateway ask the job about its CEs: the job is the ledger of
+// which key has enrolled, and knows which secrets it needs.
+func (j *lifecycle) openDoor(ctx workflow.Context) error {
+	enrol := func(_ workflow.Context, e durable.Enrolment) error {
+		j.enrolled = e
+		return nil
+	}
+	err := workflow.SetUpdateHandlerWithOptions(ctx, durable.UpdateEnrol, enrol, workflow.UpdateHandlerOptions{
+		Description: "A Compositing Engine has come (sent by the gateway)",
+		Validator:   func(_ workflow.Context, e durable.Enrolment) error { return j.mayEnrol(e) },
+	})
+	if err != nil {
+		return err
+	}
+	return workflow.SetQueryHandlerWithOptions(ctx, durable.QueryAccess, j.accessOf,
+		workflow.QueryHandlerOptions{Description: "What an enrolled Compositing Engine may have (asked by the gateway)"})
+}
+
+// mayEnrol says why a CE must not enrol. The same key may again: the answer may
+// have been lost on the way.
+func (j *lifecycle) mayEnrol(e durable.Enrolment) error {
+	switch {
+	case e.CE == "" || e.CE != j.status.CE:
+		return fmt.Errorf("the job has no Compositing Engine %q", e.CE)
+	case j.status.State != job.StateRunning || j.status.Phase == job.PhaseTearDown:
+		return fmt.Errorf("the job needs no Compositing Engine any more")
+	case len(e.Key) != 64:
+		return fmt.Errorf("%q is not the SHA-256 of a key", e.Key)
+	case j.enrolled.Key != "" && j.enrolled.Key != e.Key:
+		return fmt.Errorf("the token of %s was used already, with another key", e.CE)
+	}
+	return nil
+}
+
+// accessOf gives a CE that has enrolled with this key what it may have.
+func (j *lifecycle) accessOf(e durable.Enrolment) (durable.Access, error) {
+	if e.CE == "" || e.CE != j.status.CE || e.Key == "" || e.Key != j.enrolled.Key {
+		return durable.Access{}, fmt.Errorf("%s has not enrolled with this key", e.CE)
+	}
+	return j.access, nil
+}
