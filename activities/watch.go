@@ -46,7 +46,7 @@ func (c *Controller) WatchCE(ctx context.Context, in WatchCEInput) (CEStopped, e
 			return CEStopped{Fault: "it is not there any more"}, nil
 		case err != nil:
 			log.Warn("cannot see how the Compositing Engine is", "ce", in.Name, "error", err)
-		case ce.State == platforms.Stopped:
+		case ce.State == platforms.Stopped || ce.Fault != "":
 			log.Warn("Compositing Engine has stopped", "ce", in.Name, "fault", ce.Fault)
 			return CEStopped{Fault: ce.Fault}, nil
 		}

@@ -40,6 +40,9 @@ type Config struct {
 	CELifetime time.Duration `toml:"ce_lifetime"`
 	// Gateway is the worker's door for Compositing Engines.
 	Gateway Gateway `toml:"gateway"`
+	// QEMU is the platform of virtual machines on the worker's own machine. It
+	// is there if it has an image.
+	QEMU QEMU `toml:"qemu"`
 	// Local is the platform without a hypervisor.
 	Local Local `toml:"local"`
 
@@ -60,6 +63,26 @@ type Gateway struct {
 	// must have, by default imageport/gateway.key in the user's directory for
 	// state. It is made where there is none.
 	Key string `toml:"key"`
+}
+
+// QEMU configures the platform "qemu".
+type QEMU struct {
+	// Image is the appliance's raw disk, as "imageport appliance build" makes it.
+	Image string `toml:"image"`
+	// StateDir holds what there is of the Compositing Engines, by default
+	// imageport/qemu in the user's directory for state.
+	StateDir string `toml:"state_dir"`
+	// Accel is "auto" (KVM where it works), "kvm" or "tcg".
+	Accel string `toml:"accel"`
+	// Firmware is "uefi", the default, or "bios", for an image built with --bios.
+	Firmware string `toml:"firmware"`
+	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
+	MemoryMB int `toml:"memory_mb"`
+	CPUs     int `toml:"cpus"`
+	// Network is "user", the default, "bridge:NAME" or "tap:NAME".
+	Network string `toml:"network"`
+	// OutputDir is where output disks go.
+	OutputDir string `toml:"output_dir"`
 }
 
 // Local configures the platform "local".
@@ -163,11 +186,14 @@ func complete(c Config, dir string) (Config, error) {
 	if c.Local.StateDir == "" {
 		c.Local.StateDir = inState("ce")
 	}
+	if c.QEMU.StateDir == "" {
+		c.QEMU.StateDir = inState("qemu")
+	}
 	if c.Gateway.Key == "" {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
-	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key} {
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}

@@ -45,6 +45,7 @@ func TestDefaults(t *testing.T) {
 		EnrolWithin: 5 * time.Minute,
 		CELifetime:  24 * time.Hour,
 		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
+		QEMU:        config.QEMU{StateDir: filepath.Join(h, ".local/state/imageport/qemu")},
 		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
 	}
 	if got != want {
@@ -88,6 +89,16 @@ ce_lifetime = "2h"
 listen = ":8443"
 address = "worker.example.com:8443"
 key = "door.key"
+
+[qemu]
+image = "ce.raw"
+accel = "tcg"
+firmware = "bios"
+memory_mb = 512
+cpus = 1
+network = "bridge:br0"
+output_dir = "/srv/disks"
+
 [local]
 state_dir = "/var/lib/imageport"
 agent_program = "../bin/imageport"
@@ -97,6 +108,7 @@ agent_program = "../bin/imageport"
 		ResourceLocation: "5f3b", Wallet: wallet.DirConfig(filepath.Join(h, "site/secrets")), ShareDriver: "hirochachacha",
 		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
 		Gateway: config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
+		QEMU:    config.QEMU{Image: filepath.Join(h, "site/ce.raw"), StateDir: filepath.Join(h, ".local/state/imageport/qemu"), Accel: "tcg", Firmware: "bios", MemoryMB: 512, CPUs: 1, Network: "bridge:br0", OutputDir: "/srv/disks"},
 		Local:   config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport")},
 		Path:    path,
 	}

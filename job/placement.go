@@ -55,12 +55,14 @@ type XenServer struct {
 	StorageRepositoryUUID string `json:"storageRepositoryUuid,omitempty"`
 }
 
-// The platforms of the specification, and the one that needs no hypervisor.
+// The platforms of the specification, and those of one Linux machine: VMs under
+// QEMU, and processes.
 const (
 	PlatformVSphere   = "vSphere"
 	PlatformXenServer = "XenServer"
 	PlatformAzure     = "Azure"
 	PlatformGCP       = "GCP"
+	PlatformQEMU      = "qemu"
 	PlatformLocal     = "local"
 )
 
@@ -70,6 +72,7 @@ var platformAliases = map[string]string{
 	"xenserver": PlatformXenServer, "xen": PlatformXenServer, "citrixhypervisor": PlatformXenServer,
 	"azure": PlatformAzure,
 	"gcp":   PlatformGCP, "googlecloud": PlatformGCP,
+	"qemu":  PlatformQEMU,
 	"local": PlatformLocal,
 }
 

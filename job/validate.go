@@ -36,7 +36,7 @@ func (p *problems) err() error {
 func (r *Request) validate(bad *problems) {
 	bad.require("platform", r.Platform)
 	r.Platform = CanonicalPlatform(r.Platform)
-	if r.Platform != PlatformLocal {
+	if r.Platform != PlatformLocal && r.Platform != PlatformQEMU {
 		bad.require("platformCredentialId", r.PlatformCredentialID)
 	}
 	bad.require("resourceLocationId", r.ResourceLocationID)

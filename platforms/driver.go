@@ -40,7 +40,8 @@ type Driver interface {
 
 // Neighbour is a Driver whose CEs run on the worker's own machine.
 type Neighbour interface {
-	// WorkerHost is the address under which they reach that machine.
+	// WorkerHost is the address under which they reach that machine, or "" if
+	// the driver does not know.
 	WorkerHost() string
 }
 
@@ -90,7 +91,8 @@ type Instance struct {
 	// Ref is what the platform itself calls the CE, for people.
 	Ref string
 	// Fault says why the CE is Stopped, as far as the platform or the CE's
-	// console tells; it is one line, for people.
+	// console tells; it is one line, for people. One of a CE that is Running
+	// says why it will not do anything any more.
 	Fault string
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"imageport/engine/share"
 	"imageport/platforms"
+	"imageport/platforms/qemu"
 	"imageport/wallet"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	// AgentProgram is the program that they run, by default the running one.
 	AgentProgram string
 
+	// QEMU configures the platform "qemu", which is there if it has an image.
+	QEMU qemu.Config
 	// Log takes what the gateway has to tell.
 	Log *slog.Logger
 	// Platforms are further platforms. One called "local" replaces our own.

@@ -40,7 +40,7 @@ func (w *Worker) invite(platform, ce, jobID string, within time.Duration) (seed.
 		return seed.Gateway{}, err
 	}
 	address := w.cfg.Gateway.Address
-	if near, ok := driver.(platforms.Neighbour); ok {
+	if near, ok := driver.(platforms.Neighbour); ok && near.WorkerHost() != "" {
 		address = net.JoinHostPort(near.WorkerHost(), w.gateway.Port())
 	}
 	if address == "" {

@@ -22,6 +22,7 @@ import (
 	"imageport/job/durable"
 	"imageport/platforms"
 	"imageport/platforms/local"
+	"imageport/platforms/qemu"
 	"imageport/workflows"
 )
 
@@ -87,6 +88,13 @@ func registry(cfg Config) (platforms.Registry, error) {
 			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
 		drivers[localPlatform] = driver
+	}
+	if cfg.QEMU.Image != "" {
+		driver, err := qemu.New(cfg.QEMU)
+		if err != nil {
+			return nil, fmt.Errorf("worker configuration: %w", err)
+		}
+		drivers[job.PlatformQEMU] = driver
 	}
 	maps.Copy(drivers, cfg.Platforms)
 	return drivers, nil

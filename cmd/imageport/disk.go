@@ -87,12 +87,20 @@ func (a *app) openPlace(ctx context.Context, path, credential string) (place, er
 	if err != nil {
 		return place{}, err
 	}
-	c, err := wallet.Dir(cfg.Wallet).Credential(ctx, credential)
+	w, err := wallet.Open(cfg.Wallet)
+	if err != nil {
+		return place{}, err
+	}
+	c, err := w.Credential(ctx, credential)
+	if err != nil {
+		return place{}, err
+	}
+	user, err := c.UsernamePassword()
 	if err != nil {
 		return place{}, err
 	}
 	store, err := share.Dial(ctx, where,
-		share.Credential{Username: c.Username, Password: c.Password.Reveal(), Domain: c.Domain},
+		share.Credential{Username: user.Username, Password: user.Password.Reveal(), Domain: user.Domain},
 		share.Options{Driver: cfg.ShareDriver})
 	return place{Store: store, name: name, onShare: true}, err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imageport/config"
+	"imageport/platforms/qemu"
 	"imageport/wallet"
 	"imageport/worker"
 )
@@ -55,6 +56,8 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		AgentProgram:     cfg.Local.AgentProgram,
 		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
 		Log:              logger,
+		QEMU: qemu.Config{Image: cfg.QEMU.Image, StateDir: cfg.QEMU.StateDir, Accel: cfg.QEMU.Accel, Firmware: cfg.QEMU.Firmware,
+			MemoryMB: cfg.QEMU.MemoryMB, CPUs: cfg.QEMU.CPUs, Network: cfg.QEMU.Network, OutputDir: cfg.QEMU.OutputDir},
 	})
 	if err != nil {
 		return err

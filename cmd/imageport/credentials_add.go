@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"imageport/job"
+	"imageport/wallet"
+)
+
+// credentialFlags are the parts of a credential, and where its secret is.
+type credentialFlags struct {
+	kind               string
+	username, domain   string
+	tenantID, clientID string
+	password           string // these are files
+	secret             string
+	key                string
+	replace            bool
+}
+
+// typeFlags are the flags that each type has.
+var typeFlags = []struct {
+	kind     wallet.Type
+	required []string
+	all      []string
+}{
+	{wallet.TypeUsernamePassword, []string{"username"}, []string{"username", "domain", "password-file"}},
+	{wallet.TypeAzure, []string{"tenant-id", "client-id"}, []string{"tenant-id", "client-id", "secret-file"}},
+	{wallet.TypeGCP, []string{"key-file"}, []string{"key-file"}},
+}
+
+func (a *app) credentialsAddCommand() *cobra.Command {
+	var f credentialFlags
+	cmd := &cobra.Command{
+		Use:   "add id",
+		Short: "Add a credential to the wallet, or replace one",
+		Long: `Add a credential to the wallet, or replace one. Its secret is asked for on the terminal, or
+read from a file ("-" is standard input); it is never an argument, which others could see.
+
+Types and their flags:
+  UsernamePassword  --username, --domain, --password-file    SMB shares, vCenter, XenServer
+  Azure             --tenant-id, --client-id, --secret-file  an application in Azure
+  Gcp               --key-file                               the key file of a service account`,
+		Example: `  imageport credentials add files --username svc-pvs --domain corp
+  imageport credentials add files --username svc-pvs --password-file new-password --replace
+  imageport credentials add azure --type Azure --tenant-id 7d4e --client-id 91ab --secret-file -
+  imageport credentials add gcp --type Gcp --key-file key.json`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		PreRunE:           func(cmd *cobra.Command, _ []string) error { return f.check(cmd) },
+		RunE:              a.do(func(ctx context.Context, args []string) error { return a.addCredential(ctx, args[0], f) }),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.kind, "type", string(wallet.TypeUsernamePassword), "`type` of the credential: UsernamePassword, Azure or Gcp")
+	flags.StringVar(&f.username, "username", "", "`name` of the user")
+	flags.StringVar(&f.domain, "domain", "", "`domain` of the user")
+	flags.StringVar(&f.password, "password-file", "", "`file` with the password, - for standard input (default: ask)")
+	flags.StringVar(&f.tenantID, "tenant-id", "", "`id` of the tenant in Azure")
+	flags.StringVar(&f.clientID, "client-id", "", "`id` of the application in Azure")
+	flags.StringVar(&f.secret, "secret-file", "", "`file` with the application's secret, - for standard input (default: ask)")
+	flags.StringVar(&f.key, "key-file", "", "`file` with the key of the service account, - for standard input")
+	flags.BoolVar(&f.replace, "replace", false, "replace the credential if there is one")
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{string(wallet.TypeUsernamePassword), string(wallet.TypeAzure), string(wallet.TypeGCP)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
+	return cmd
+}
+
+// check finds the type, and refuses flags that are missing or another type's.
+func (f *credentialFlags) check(cmd *cobra.Command) error {
+	for _, t := range typeFlags {
+		if !strings.EqualFold(f.kind, string(t.kind)) {
+			continue
+		}
+		f.kind = string(t.kind)
+		for _, name := range t.required {
+			if !cmd.Flags().Changed(name) {
+				return fmt.Errorf("--%s is missing, which the type %s needs", name, t.kind)
+			}
+		}
+		for _, other := range typeFlags {
+			for _, name := range other.all {
+				if other.kind != t.kind && cmd.Flags().Changed(name) {
+					return fmt.Errorf("--%s is for the type %s, and this is %s", name, other.kind, t.kind)
+				}
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("there is no type %q: use UsernamePassword, Azure or Gcp", f.kind)
+}
+
+func (a *app) addCredential(ctx context.Context, id string, f credentialFlags) error {
+	w, where, err := a.openWallet()
+	if err != nil {
+		return err
+	}
+	editor, err := w.Editor()
+	if err != nil {
+		return err
+	}
+	if !f.replace { // so that nobody types in a secret for nothing
+		if _, err := w.Describe(ctx, id); err == nil {
+			return exists(id, where)
+		}
+	}
+	value, err := a.credentialValue(ctx, id, f)
+	if err != nil {
+		return err
+	}
+	m, err := editor.Add(ctx, wallet.Credential{ID: id, Value: value}, f.replace)
+	if errors.Is(err, wallet.ErrExists) {
+		return exists(id, where)
+	}
+	if err != nil {
+		return err
+	}
+	return a.printCredential(m, "credential %q is in %s", id, where)
+}
+
+func exists(id, where string) error {
+	return job.Errorf(job.BadRequest, "Give --replace to replace it", "there is a credential %q in %s already", id, where)
+}
+
+// credentialValue asks for the secret, or reads it.
+func (a *app) credentialValue(ctx context.Context, id string, f credentialFlags) (wallet.Value, error) {
+	switch wallet.Type(f.kind) {
+	case wallet.TypeAzure:
+		secret, err := a.readSecret(ctx, f.secret, "secret-file", "Secret of "+f.clientID)
+		return wallet.Azure{TenantID: f.tenantID, ClientID: f.clientID, ClientSecret: wallet.NewSecret(secret)}, err
+	case wallet.TypeGCP:
+		key, err := a.readFile(ctx, f.key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := wallet.NewGCP(key)
+		if err != nil {
+			return nil, job.Errorf(job.BadRequest, "Name the JSON file that the Google Cloud gave out for the service account", "%s, for the credential %q, cannot be used: %w", f.key, id, err)
+		}
+		return value, nil
+	}
+	password, err := a.readSecret(ctx, f.password, "password-file", "Password of "+f.username)
+	return wallet.UsernamePassword{Username: f.username, Password: wallet.NewSecret(password), Domain: f.domain}, err
+}
