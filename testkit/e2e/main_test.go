@@ -56,12 +56,18 @@ type rig struct {
 
 func newRig(t *testing.T, image winimage.Spec) rig {
 	t.Helper()
+	return newRigWith(t, site.Options{Image: image})
+}
+
+func newRigWith(t *testing.T, o site.Options) rig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ip") // short, for Samba's sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s, err := site.Start(t.Context(), site.Options{Dir: dir, Program: program, Temporal: devserver.Shared(t), Image: image, ResourceLocation: uuid.NewString()})
+	o.Dir, o.Program, o.Temporal, o.ResourceLocation = dir, program, devserver.Shared(t), uuid.NewString()
+	s, err := site.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

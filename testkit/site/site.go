@@ -13,7 +13,9 @@ import (
 
 	"imageport/config"
 	"imageport/job"
+	"imageport/platforms"
 	"imageport/platforms/local"
+	"imageport/platforms/qemu"
 	"imageport/starter"
 	"imageport/testkit/devserver"
 	"imageport/testkit/port"
@@ -39,6 +41,8 @@ type Site struct {
 	gateway  *port.Port // of its workers
 	// ResourceLocation is the task queue of its workers.
 	ResourceLocation string
+
+	appliance, firmware string
 }
 
 // Options say what a site has.
@@ -50,6 +54,10 @@ type Options struct {
 	// ResourceLocation keeps sites apart that share a Temporal server; empty is
 	// the specification's.
 	ResourceLocation string
+	// Appliance is the raw disk of the Compositing Engine's VM. With it, jobs
+	// run on platform qemu, else on platform local.
+	Appliance string
+	Firmware  string // of the VMs, as in the configuration
 }
 
 // Start brings a site up. Workers are started apart.
@@ -62,6 +70,9 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 		Jobs:     starter.New(o.Temporal.Client()),
 
 		ResourceLocation: cmp.Or(o.ResourceLocation, ResourceLocation),
+
+		appliance: o.Appliance,
+		firmware:  o.Firmware,
 	}
 	if err := os.MkdirAll(s.Store, 0o755); err != nil {
 		return nil, err
@@ -93,7 +104,7 @@ func (s *Site) Stop() error {
 	defer s.gateway.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	driver, err := local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second})
+	driver, err := s.driver()
 	if err != nil {
 		return err
 	}
@@ -102,6 +113,14 @@ func (s *Site) Stop() error {
 		err = errors.Join(err, driver.Destroy(ctx, ce.Name))
 	}
 	return err
+}
+
+// driver is that of the platform on which jobs run.
+func (s *Site) driver() (platforms.Driver, error) {
+	if s.appliance != "" {
+		return qemu.New(qemu.Config{StateDir: s.State(), Image: s.appliance, Firmware: s.firmware})
+	}
+	return local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second})
 }
 
 // AddCredential adds a credential for the site's Samba to the wallet.
@@ -128,6 +147,10 @@ func (s *Site) Config() string { return filepath.Join(s.Dir, "config.toml") }
 func (s *Site) State() string { return filepath.Join(s.Dir, "ce") }
 
 func (s *Site) writeConfig() error {
+	platform := "[local]\n"
+	if s.appliance != "" {
+		platform = fmt.Sprintf("[qemu]\nimage = %q\nfirmware = %q\naccel = \"tcg\"\n", s.appliance, s.firmware)
+	}
 	return os.WriteFile(s.Config(), fmt.Appendf(nil, `resource_location = %q
 wallet = "wallet"
 ce_lifetime = "15m"
@@ -136,9 +159,8 @@ ce_lifetime = "15m"
 listen = %q
 key = "gateway.key"
 
-[local]
-state_dir = "ce"
-`, s.ResourceLocation, s.Gateway()), 0o600)
+%sstate_dir = "ce"
+`, s.ResourceLocation, s.Gateway(), platform), 0o600)
 }
 
 // Env is the environment of imageport and of the Temporal CLI on the site.
@@ -169,6 +191,9 @@ func (s *Site) Body(specification []byte, change func(body map[string]any)) ([]b
 		return nil, err
 	}
 	body["platform"], body["resourceLocationId"] = job.PlatformLocal, s.ResourceLocation
+	if s.appliance != "" {
+		body["platform"] = job.PlatformQEMU
+	}
 	where := body["inputStorageLocation"].(map[string]any)
 	where["host"], where["port"] = s.Samba.Host, s.Samba.Port
 	if change != nil {
