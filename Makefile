@@ -1,26 +1,29 @@
 # Two targets do everything on a fresh machine: make demo, make test.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/bin:$(PATH)
-FUZZTIME ?= 3s
+FUZZTIME ?= 1s
+PLATFORM ?= local
 
 # What the tests and the demo run: file systems, firmware, a real Samba, and
 # the validators of what we write.
-PACKAGES := 7zip dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
-	qemu-system-x86 qemu-utils reglookup samba smbclient wimtools xz-utils
+PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
+	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient wimtools xorriso xz-utils
 
-.PHONY: help test demo lint unit fuzz bench packages tools build clean
+.PHONY: help test demo lint unit fuzz bench packages tools build fetch appliance clean
 
 help:
-	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running)'
+	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
+	@echo '                    PLATFORM=qemu does it in a virtual machine)'
 	@echo 'make test           everything: set-up, lint, tests'
-	@echo 'make build          bin/imageport'
+	@echo 'make build          bin/imageport and bin/imageport-ce'
+	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
 	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
-test: packages tools build lint unit fuzz
+test: packages tools build fetch lint unit fuzz
 
-demo: packages tools build
-	@go run ./testkit/demo $(if $(KEEP),-keep)
+demo: packages tools build $(if $(filter qemu,$(PLATFORM)),appliance)
+	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter qemu,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.raw)
 
 bench: packages tools build
 	go run ./bench
@@ -31,6 +34,19 @@ bench: packages tools build
 
 build:
 	go build -trimpath -o bin/imageport ./cmd/imageport
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/imageport-ce ./cmd/imageport-ce
+
+# The Debian packages that the appliance is made of. A mirror drops old versions:
+# then the tests use the present ones, from lists whose signature is checked.
+REFRESHED := build/packages.lock
+APPLIANCE := build/appliance
+
+fetch: build
+	@mkdir -p build
+	@bin/imageport appliance fetch --refresh $(REFRESHED)
+
+appliance: fetch
+	@bin/imageport appliance build --out $(APPLIANCE) --refresh $(REFRESHED) --formats raw --bios
 
 lint: tools
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

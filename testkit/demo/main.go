@@ -1,7 +1,8 @@
 // Command demo runs the main job for real on one machine: a Temporal dev
 // server, a Samba with a Windows-like vDisk, one worker, and a job started
-// with the Temporal CLI and the specification's JSON. It ends with the result
-// booted by UEFI firmware.
+// with the Temporal CLI and the specification's JSON. With an appliance the job
+// runs in a virtual machine of its own. It ends with the result booted by UEFI
+// firmware.
 package main
 
 import (
@@ -29,9 +30,10 @@ func main() {
 	keep := flag.Bool("keep", false, "leave everything running until ^C")
 	program := flag.String("program", "bin/imageport", "the imageport program")
 	specification := flag.String("body", "job/testdata/convertToUefi.json", "the specification's request")
+	appliance := flag.String("appliance", "", "raw disk of the appliance: run the job in a virtual machine (platform qemu)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, *program, *specification, *keep)
+	err := run(ctx, *program, *specification, *appliance, *keep)
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {
@@ -56,10 +58,15 @@ func step(text string, do func() error) error {
 	return nil
 }
 
-func run(ctx context.Context, program, specification string, keep bool) (err error) {
+func run(ctx context.Context, program, specification, appliance string, keep bool) (err error) {
 	program, err = filepath.Abs(program)
 	if err != nil {
 		return err
+	}
+	if appliance != "" {
+		if appliance, err = filepath.Abs(appliance); err != nil {
+			return err
+		}
 	}
 	printed, err := os.ReadFile(specification)
 	if err != nil {
@@ -83,7 +90,7 @@ func run(ctx context.Context, program, specification string, keep bool) (err err
 
 	var s *site.Site
 	err = step("Samba on loopback with a 4 GiB Windows-like BIOS vDisk", func() (err error) {
-		s, err = site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, Image: winimage.Default()})
+		s, err = site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, Image: winimage.Default(), Appliance: appliance})
 		return err
 	})
 	if err != nil {
