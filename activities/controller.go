@@ -35,6 +35,8 @@ type Controller struct {
 type PreflightInput struct {
 	Task     convert.Task `json:"task"`
 	Platform string       `json:"platform"`
+	// Network is that of CreateCEInput.
+	Network *job.CENetwork `json:"network,omitempty"`
 	// Verify is the request's.
 	Verify string `json:"verify,omitempty"`
 }
@@ -78,7 +80,7 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 			return convert.Admitted{}, err
 		}
 	}
-	spec, err := c.spec(ctx, CreateCEInput{Platform: in.Platform, Name: seed.Name(in.Task.Key), Job: in.Task.Job})
+	spec, err := c.spec(ctx, CreateCEInput{Platform: in.Platform, Name: seed.Name(in.Task.Key), Job: in.Task.Job, Network: in.Network})
 	if err != nil {
 		return convert.Admitted{}, err
 	}
@@ -122,6 +124,8 @@ type CreateCEInput struct {
 	Name     string `json:"name"`
 	Job      string `json:"job"`   // workflow id
 	RunID    string `json:"runId"` // original run id
+	// Network are the addresses of the CE, nil for DHCP.
+	Network *job.CENetwork `json:"network,omitempty"`
 }
 
 // CE is a Compositing Engine that was switched on.
@@ -164,6 +168,7 @@ func (c *Controller) spec(ctx context.Context, in CreateCEInput) (platforms.Spec
 			Name:     in.Name,
 			Deadline: activity.GetInfo(ctx).ScheduledTime.Add(c.CELifetime),
 			Gateway:  gateway,
+			Network:  in.Network,
 		},
 	}, nil
 }

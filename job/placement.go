@@ -12,6 +12,9 @@ type Placement struct {
 	XenServer
 	// Network is the network that the CE is attached to (vSphere, XenServer).
 	Network string `json:"network,omitempty"`
+	// CENetwork gives the CE static addresses; without, it asks by DHCP. It is
+	// ours.
+	CENetwork *CENetwork `json:"ceNetwork,omitempty"`
 }
 
 // VSphere is the placement on vSphere. Specification: the printed examples.
@@ -87,6 +90,11 @@ func CanonicalPlatform(name string) string {
 
 // validate reports what the platform needs and the request lacks.
 func (p *Placement) validate(platform string, bad *problems) {
+	if p.CENetwork != nil {
+		if err := p.CENetwork.Validate(); err != nil {
+			bad.add("ceNetwork: %s", err)
+		}
+	}
 	switch platform {
 	case PlatformVSphere:
 		bad.require("vCenterHost", p.VCenterHost)

@@ -136,6 +136,9 @@ func TestParseRefuses(t *testing.T) {
 		{"vSphere placement", `"local"`, `"vSphere"`, "vCenterHost is missing; datacenter is missing; datastore is missing; network is missing; give exactly one of cluster and hostSystem"},
 		{"xen placement", `"local"`, `"xen"`, "storageRepositoryUuid is missing"},
 		{"azure placement", `"local"`, `"Azure"`, "azureRegion is missing"},
+		{"CE's address", `"platform":"local"`, `"platform":"qemu","ceNetwork":{"address":"192.0.2.7"}`, `ceNetwork: address "192.0.2.7": want one such as 192.0.2.7/24`},
+		{"CE's router", `"platform":"local"`, `"platform":"qemu","ceNetwork":{"address":"192.0.2.7/24","router":"up"}`, `router "up" is no IP address`},
+		{"CE's DNS", `"platform":"local"`, `"platform":"qemu","ceNetwork":{"address":"192.0.2.7/24","dns":["d"]}`, `name server "d" is no IP address`},
 		{"gcp placement", `"local"`, `"gcp"`, "gcpZone is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

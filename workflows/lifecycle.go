@@ -33,6 +33,7 @@ type lifecycle struct {
 	// enrolled is how the current CE came, and has no key until it has.
 	enrolled durable.Enrolment
 	access   durable.Access
+	network  *job.CENetwork // of CEs
 }
 
 // begin sets up the status and its query. It does not block: a query may come
@@ -76,6 +77,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 		j.status.Output = folder.UNC(outputFile)
 	}
 	j.status.Warnings = warnings
+	j.network = r.CENetwork
 	j.access.Credentials = []string{r.InputStorageLocation.CredentialID}
 	j.describe(ctx)
 	if queue := workflow.GetInfo(ctx).TaskQueueName; queue != r.ResourceLocationID {
@@ -201,6 +203,7 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 		Name:     j.status.CE,
 		Job:      j.status.JobID,
 		RunID:    workflow.GetInfo(ctx).OriginalRunID,
+		Network:  j.network,
 	}
 	var made activities.CE
 	if err := workflow.ExecuteActivity(creating(ctx, "create "+in.Name), ctl.CreateCE, in).Get(ctx, &made); err != nil {

@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/netip"
 	"regexp"
 	"strings"
 	"time"
+
+	"imageport/job"
 )
 
 const (
@@ -51,16 +52,8 @@ type Gateway struct {
 	Token string `json:"token"`
 }
 
-// Network are static addresses.
-type Network struct {
-	// Address is the CE's own, with the length of its network's prefix, as
-	// 192.0.2.7/24.
-	Address string `json:"address"`
-	// Router is the next hop to everywhere else. It may be empty.
-	Router string `json:"router,omitempty"`
-	// DNS are the name servers.
-	DNS []string `json:"dns,omitempty"`
-}
+// Network are static addresses, as the job's request names them.
+type Network = job.CENetwork
 
 // Encode gives the seed as one JSON object of at most MaxBytes.
 func (s Seed) Encode() ([]byte, error) {
@@ -118,22 +111,9 @@ func (s Seed) validate() error {
 	if s.Gateway.Token == "" {
 		return wrong("no token")
 	}
-	return s.Network.validate(wrong)
-}
-
-func (n *Network) validate(wrong func(string, ...any) error) error {
-	if n == nil {
-		return nil
-	}
-	if _, err := netip.ParsePrefix(n.Address); err != nil {
-		return wrong("network address %q: want one such as 192.0.2.7/24", n.Address)
-	}
-	if _, err := netip.ParseAddr(n.Router); n.Router != "" && err != nil {
-		return wrong("router %q is no IP address", n.Router)
-	}
-	for _, server := range n.DNS {
-		if _, err := netip.ParseAddr(server); err != nil {
-			return wrong("name server %q is no IP address", server)
+	if s.Network != nil {
+		if err := s.Network.Validate(); err != nil {
+			return wrong("network: %s", err)
 		}
 	}
 	return nil
