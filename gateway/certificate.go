@@ -72,6 +72,9 @@ type caller struct {
 	leaf *x509.Certificate
 }
 
+// key is the fingerprint of the CE's key.
+func (c caller) key() string { return fingerprint(c.leaf.RawSubjectPublicKeyInfo) }
+
 // callerOf gives the CE at the other end of a call. The certificate was
 // verified when the connection was made, which may be a while ago.
 func callerOf(ctx context.Context, now time.Time) (caller, error) {

@@ -74,9 +74,17 @@ func TestOnlyAnActivityWorkersCalls(t *testing.T) {
 	if methods < 50 {
 		t.Errorf("only %d methods were tried", methods)
 	}
-	err := conn.Invoke(t.Context(), "/temporal.api.operatorservice.v1.OperatorService/ListSearchAttributes", &emptypb.Empty{}, &emptypb.Empty{})
-	if status.Code(err) != codes.Unimplemented {
-		t.Errorf("the operator service: %v", err)
+	for _, full := range []string{
+		"/temporal.api.operatorservice.v1.OperatorService/ListSearchAttributes", "/temporal.server.api.adminservice.v1.AdminService/DescribeMutableState",
+		"/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/imageport.ce.v1.Gateway/Secrets",
+	} {
+		err := conn.Invoke(t.Context(), full, &emptypb.Empty{}, &emptypb.Empty{})
+		l.denied(full, err, "no Compositing Engine may call "+full)
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, full)
+		if err == nil {
+			err = stream.RecvMsg(&emptypb.Empty{})
+		}
+		l.denied("a stream of "+full, err, "no Compositing Engine may call "+full)
 	}
 }
 

@@ -66,7 +66,7 @@ func (d *door) ShutdownWorker(context.Context, *workflowservice.ShutdownWorkerRe
 func (d *door) PollActivityTaskQueue(ctx context.Context, r *workflowservice.PollActivityTaskQueueRequest) (*workflowservice.PollActivityTaskQueueResponse, error) {
 	ce := callerIn(ctx).CE
 	if queue := r.GetTaskQueue().GetName(); queue != seed.Queue(ce) {
-		return nil, deny("task queue %q is not that of %s", queue, ce)
+		return nil, deny("task queue %.100q is not that of %s", queue, ce)
 	}
 	task, err := d.upstream.PollActivityTaskQueue(ctx, &workflowservice.PollActivityTaskQueueRequest{
 		Namespace: d.cfg.Namespace,
@@ -78,6 +78,7 @@ func (d *door) PollActivityTaskQueue(ctx context.Context, r *workflowservice.Pol
 	}
 	if len(task.GetTaskToken()) > 0 { // otherwise there was none in time
 		task.TaskToken = d.cfg.Key.sealTask(ce, task.GetTaskToken())
+		task.WorkflowNamespace = "" // no business of the CE's, and its agent does not look
 	}
 	return task, nil
 }

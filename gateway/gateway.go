@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"imageport/engine/enrol"
@@ -61,6 +60,7 @@ type Gateway struct {
 	cfg      Config
 	listener net.Listener
 	server   *grpc.Server
+	rations  rations
 }
 
 // Listen opens the door: from now on CEs can connect, and are served when
@@ -82,11 +82,14 @@ func Listen(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the gateway for Compositing Engines: %w", err)
 	}
-	g := &Gateway{cfg: cfg, listener: l}
+	g := &Gateway{cfg: cfg, listener: &limitedListener{Listener: l, open: map[string]int{}}, rations: rations{now: cfg.Now, of: map[string]*ration{}}}
 	g.server = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(cfg.Key.serverTLS(cfg.Now))),
 		grpc.UnaryInterceptor(g.guard),
-		grpc.MaxConcurrentStreams(32),
+		grpc.UnknownServiceHandler(g.guardUnknown),
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.ConnectionTimeout(20*time.Second),
 		// The Temporal SDK sends a ping every 30 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
@@ -142,67 +145,27 @@ func (g *Gateway) Invite(p Peer, address string, within time.Duration) (seed.Gat
 	}, err
 }
 
-// callerKey is the context key of the caller.
-type callerKey struct{}
-
-func callerIn(ctx context.Context) caller { return ctx.Value(callerKey{}).(caller) }
-
-// guard lets CEs do what they may, and logs what it denies.
-func (g *Gateway) guard(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	from := "unknown"
-	if p, ok := peer.FromContext(ctx); ok {
-		from = p.Addr.String()
-	}
-	log := g.cfg.Log.With("method", info.FullMethod, "from", from)
-	if info.FullMethod == enrol.MethodEnrol {
-		reply, err := handle(ctx, request)
-		if err != nil {
-			log.Warn("gateway: enrolment refused", "cause", status.Convert(err).Message())
-		}
-		return reply, err
-	}
-	who, err := callerOf(ctx, g.cfg.Now())
-	if err != nil {
-		log.Warn("gateway: denied", "cause", err)
-		return nil, status.Error(codes.Unauthenticated, err.Error())
-	}
-	log = log.With("ce", who.CE, "job", who.Job)
-	if !allowed[info.FullMethod] {
-		log.Warn("gateway: denied", "cause", "no Compositing Engine may call it")
-		return nil, status.Errorf(codes.PermissionDenied, "a Compositing Engine may not call %s", info.FullMethod)
-	}
-	reply, err := handle(context.WithValue(ctx, callerKey{}, who), request)
-	if err == nil {
-		return reply, nil
-	}
-	// Temporal's own errors have a way of their own to travel.
-	s := serviceerror.ToStatus(err)
-	if d, ok := errors.AsType[*denial](err); ok {
-		log.Warn("gateway: denied", "cause", d.cause)
-		s = status.New(codes.PermissionDenied, d.cause)
-	}
-	return nil, s.Err()
-}
-
-// denial says that a CE asked for what is not its own.
-type denial struct{ cause string }
-
-func (d *denial) Error() string { return d.cause }
-
-func deny(format string, args ...any) error { return &denial{fmt.Sprintf(format, args...)} }
-
 // Enrol implements enrol.Gateway.
 func (g *Gateway) Enrol(ctx context.Context, r enrol.EnrolRequest) (enrol.EnrolReply, error) {
 	who, err := g.cfg.Key.invited(r.Token, g.cfg.Now())
 	if err != nil {
-		return enrol.EnrolReply{}, status.Errorf(codes.Unauthenticated, "the token of the seed is refused: %v", err)
+		return enrol.EnrolReply{}, &denial{codes.Unauthenticated, fmt.Sprintf("the token of the seed is refused: %v", err)}
 	}
 	csr, err := parseRequest(r.CSR)
 	if err != nil {
 		return enrol.EnrolReply{}, status.Error(codes.InvalidArgument, err.Error())
 	}
+	if skew := r.Time.Sub(g.cfg.Now()).Round(time.Second); skew.Abs() > enrol.MaxSkew {
+		return enrol.EnrolReply{}, status.Errorf(codes.InvalidArgument, "the clock of %s is %v off (%s, here it is %s): set the clock of the machine that it runs on",
+			who.CE, skew, r.Time.UTC().Format(time.RFC3339), g.cfg.Now().UTC().Format(time.RFC3339))
+	}
 	key := fingerprint(csr.RawSubjectPublicKeyInfo)
 	if err := g.register(ctx, who.Job, durable.Enrolment{CE: who.CE, Key: key, Protocol: r.Protocol}); err != nil {
+		return enrol.EnrolReply{}, err
+	}
+	// The answer may have been one of an earlier enrolment with this key, when
+	// the job still needed the CE.
+	if _, err := g.access(ctx, who, key); err != nil {
 		return enrol.EnrolReply{}, err
 	}
 	issued, err := g.issue(who, csr.PublicKey)
@@ -210,7 +173,7 @@ func (g *Gateway) Enrol(ctx context.Context, r enrol.EnrolRequest) (enrol.EnrolR
 		return enrol.EnrolReply{}, err
 	}
 	g.cfg.Log.Info("gateway: enrolled", "ce", who.CE, "job", who.Job, "key", key[:16])
-	return enrol.EnrolReply{Issued: issued, Time: g.cfg.Now(), ShareDriver: g.cfg.ShareDriver}, nil
+	return enrol.EnrolReply{Issued: issued, ShareDriver: g.cfg.ShareDriver}, nil
 }
 
 // register has the job's workflow take the key for its CE.
@@ -219,6 +182,8 @@ func (g *Gateway) register(ctx context.Context, jobID string, e durable.Enrolmen
 	defer cancel()
 	update, err := g.cfg.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: jobID, UpdateName: durable.UpdateEnrol, Args: []any{e},
+		// Once in the job's history, however often the CE asks.
+		UpdateID:     durable.UpdateEnrol + "/" + e.CE + "/" + e.Key,
 		WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {
@@ -228,22 +193,21 @@ func (g *Gateway) register(ctx context.Context, jobID string, e durable.Enrolmen
 		return nil
 	}
 	if _, gone := errors.AsType[*serviceerror.NotFound](err); gone {
-		return status.Errorf(codes.PermissionDenied, "job %s does not run", jobID)
+		return deny("job %s does not run", jobID)
 	}
 	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		return status.Error(codes.PermissionDenied, app.Message())
+		return deny("%s", app.Message())
 	}
 	return status.Errorf(codes.Unavailable, "job %s does not answer: %v", jobID, err)
 }
 
-// access asks the caller's job what the caller may have.
-func (g *Gateway) access(ctx context.Context) (durable.Access, error) {
-	who := callerIn(ctx)
+// access asks the job of a CE what the CE with that key may have.
+func (g *Gateway) access(ctx context.Context, who Peer, key string) (durable.Access, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := g.cfg.Client.QueryWorkflowWithOptions(ctx, &client.QueryWorkflowWithOptionsRequest{
 		WorkflowID: who.Job, QueryType: durable.QueryAccess,
-		Args:                 []any{durable.Enrolment{CE: who.CE, Key: fingerprint(who.leaf.RawSubjectPublicKeyInfo)}},
+		Args:                 []any{durable.Enrolment{CE: who.CE, Key: key}},
 		QueryRejectCondition: enums.QUERY_REJECT_CONDITION_NOT_OPEN,
 	})
 	if _, gone := errors.AsType[*serviceerror.NotFound](err); gone || err == nil && answer.QueryRejected != nil {
@@ -261,10 +225,10 @@ func (g *Gateway) access(ctx context.Context) (durable.Access, error) {
 
 // Renew implements enrol.Gateway.
 func (g *Gateway) Renew(ctx context.Context, _ enrol.RenewRequest) (enrol.RenewReply, error) {
-	if _, err := g.access(ctx); err != nil {
+	who := callerIn(ctx)
+	if _, err := g.access(ctx, who.Peer, who.key()); err != nil {
 		return enrol.RenewReply{}, err
 	}
-	who := callerIn(ctx)
 	issued, err := g.issue(who.Peer, who.leaf.PublicKey)
 	return enrol.RenewReply{Issued: issued}, err
 }
@@ -276,12 +240,13 @@ func (g *Gateway) issue(who Peer, public any) (enrol.Issued, error) {
 
 // Credential implements enrol.Gateway.
 func (g *Gateway) Credential(ctx context.Context, r enrol.CredentialRequest) (enrol.CredentialReply, error) {
-	access, err := g.access(ctx)
+	who := callerIn(ctx)
+	access, err := g.access(ctx, who.Peer, who.key())
 	if err != nil {
 		return enrol.CredentialReply{}, err
 	}
 	if !access.Has(r.ID) {
-		return enrol.CredentialReply{}, deny("the job's request names no share with credential %q", r.ID)
+		return enrol.CredentialReply{}, deny("the job's request names no share with credential %.100q", r.ID)
 	}
 	reply, err := g.cfg.Credential(ctx, r.ID)
 	if refusal, ok := errors.AsType[*job.Error](err); ok {
@@ -290,7 +255,6 @@ func (g *Gateway) Credential(ctx context.Context, r enrol.CredentialRequest) (en
 	if err != nil {
 		return enrol.CredentialReply{}, status.Errorf(codes.Unavailable, "credential %q: %v", r.ID, err)
 	}
-	who := callerIn(ctx)
 	g.cfg.Log.Info("gateway: credential handed out", "credential", r.ID, "ce", who.CE, "job", who.Job)
 	return reply, nil
 }

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +32,7 @@ type Key struct {
 }
 
 // LoadKey reads the key in the file, and makes one if there is no such file.
-// Only its owner may read the file.
+// Only its owner may read the file, who is the worker's user or root.
 func LoadKey(path string) (*Key, error) {
 	secret, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +48,7 @@ func LoadKey(path string) (*Key, error) {
 }
 
 func readKey(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold us up
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,9 @@ func readKey(path string) ([]byte, error) {
 	}
 	if mode := st.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s (%v) is open to others than its owner: remove it, so that the worker makes another, or take their rights away if nobody can have read it", path, mode)
+	}
+	if owner := st.Sys().(*syscall.Stat_t).Uid; owner != 0 && int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("%s belongs to user %d, who knows what is in it: remove it, so that the worker makes another", path, owner)
 	}
 	b := make([]byte, 2*keyBytes+2)
 	n, err := f.Read(b)

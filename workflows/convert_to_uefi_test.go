@@ -204,9 +204,9 @@ func (s *jobSuite) TestNoCEEverComes() {
 	s.finish(nil)
 	_, err := s.run(body)
 	s.refused(err, job.CENeverCame)
-	s.Len(s.created, maxCEs)
+	s.Len(s.created, maxAbsent)
 	s.ElementsMatch(s.created, s.destroyed)
-	s.Len(unique(s.created), maxCEs)
+	s.Len(unique(s.created), maxAbsent)
 }
 
 // A CE that stops before it reports is not waited for, and its last words are
@@ -218,7 +218,7 @@ func (s *jobSuite) TestCEStopsBeforeItReports() {
 	_, err := s.run(body)
 	s.refused(err, job.CENeverCame)
 	s.Contains(err.Error(), "no address by DHCP")
-	s.Len(unique(s.created), maxCEs)
+	s.Len(unique(s.created), maxAbsent)
 	s.Equal(s.created, s.destroyed)
 }
 

@@ -27,25 +27,39 @@ func (j *lifecycle) openDoor(ctx workflow.Context) error {
 		workflow.QueryHandlerOptions{Description: "What an enrolled Compositing Engine may have (asked by the gateway)"})
 }
 
+// employs says why the job has nothing for a CE of that name.
+func (j *lifecycle) employs(ce string) error {
+	switch {
+	case ce == "" || ce != j.status.CE:
+		return fmt.Errorf("the job has no Compositing Engine %.100q", ce)
+	case j.status.State != job.StateRunning || j.status.Phase == job.PhaseTearDown:
+		return fmt.Errorf("the job needs no Compositing Engine any more")
+	}
+	return nil
+}
+
 // mayEnrol says why a CE must not enrol. The same key may again: the answer may
 // have been lost on the way.
 func (j *lifecycle) mayEnrol(e durable.Enrolment) error {
+	if err := j.employs(e.CE); err != nil {
+		return err
+	}
 	switch {
-	case e.CE == "" || e.CE != j.status.CE:
-		return fmt.Errorf("the job has no Compositing Engine %q", e.CE)
-	case j.status.State != job.StateRunning || j.status.Phase == job.PhaseTearDown:
-		return fmt.Errorf("the job needs no Compositing Engine any more")
 	case len(e.Key) != 64:
-		return fmt.Errorf("%q is not the SHA-256 of a key", e.Key)
+		return fmt.Errorf("%.100q is not the SHA-256 of a key", e.Key)
 	case j.enrolled.Key != "" && j.enrolled.Key != e.Key:
 		return fmt.Errorf("the token of %s was used already, with another key", e.CE)
 	}
 	return nil
 }
 
-// accessOf gives a CE that has enrolled with this key what it may have.
+// accessOf gives a CE that has enrolled with this key what it may have, for as
+// long as the job needs it: tear-down may take a while.
 func (j *lifecycle) accessOf(e durable.Enrolment) (durable.Access, error) {
-	if e.CE == "" || e.CE != j.status.CE || e.Key == "" || e.Key != j.enrolled.Key {
+	if err := j.employs(e.CE); err != nil {
+		return durable.Access{}, err
+	}
+	if e.Key == "" || e.Key != j.enrolled.Key {
 		return durable.Access{}, fmt.Errorf("%s has not enrolled with this key", e.CE)
 	}
 	return j.access, nil

@@ -29,6 +29,7 @@ func TestDoor(t *testing.T) {
 		{what: "no CE", ce: "", key: key, refusal: "has no Compositing Engine"},
 		{what: "no key", ce: current, key: "", refusal: "is not the SHA-256"},
 		{what: "tear-down", phase: job.PhaseTearDown, ce: current, key: key, refusal: "needs no Compositing Engine"},
+		{what: "tear-down of one that has enrolled", phase: job.PhaseTearDown, enrolled: key, ce: current, key: key, refusal: "needs no Compositing Engine"},
 		{what: "ended", state: job.StateFailed, ce: current, key: key, refusal: "needs no Compositing Engine"},
 	} {
 		j := &lifecycle{enrolled: durable.Enrolment{CE: current, Key: tc.enrolled}, access: durable.Access{Credentials: []string{"smb"}}}

@@ -146,13 +146,16 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 // and work runs again on another one, so work must pick up where it was.
 // The CE of the last try is left for tearDown.
 func (j *lifecycle) onCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
-	for {
+	for absent := 0; ; {
 		err := j.tryCE(ctx, work)
 		lost, isLost := errors.AsType[*ceLost](err)
 		if !isLost {
 			return err
 		}
-		if j.ces == maxCEs {
+		if absent++; lost.came {
+			absent = 0
+		}
+		if j.ces == maxCEs || absent == maxAbsent {
 			return lost.final(j.ces, j.status.CE)
 		}
 		warning := fmt.Sprintf("Compositing Engine %s was lost and replaced", j.status.CE)

@@ -19,8 +19,10 @@ const (
 	// while no worker runs that has a gateway for it. One that has stopped is
 	// seen to earlier.
 	reconnectTimeout = 2 * time.Minute
-	// maxCEs is how many Compositing Engines a job may use up.
-	maxCEs = 3
+	// maxCEs is how many Compositing Engines a job may use up, and maxAbsent how
+	// many of them one after the other may never have come: what keeps one from
+	// coming keeps the next one, too.
+	maxCEs, maxAbsent = 3, 2
 )
 
 // checking is for reading what the job will work on: short, and worth a few

@@ -225,7 +225,7 @@ func TestRefuses(t *testing.T) {
 		if err := disk.Truncate(2880 << 10); err != nil {
 			t.Fatal(err)
 		}
-		const want = "imageport: BIOS without EDD"
+		const want = "imageport: no EDD"
 		if out := floppy.run(t, disk.path, want+"\r\n"); !strings.Contains(out, want+"\n") {
 			t.Errorf("no %q in\n%s", want, out)
 		}

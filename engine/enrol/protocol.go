@@ -17,6 +17,9 @@ import (
 // for nothing else, so it is the same everywhere.
 const ServerName = "gateway.imageport.internal"
 
+// MaxSkew is how far a CE's clock may be off the gateway's.
+const MaxSkew = 15 * time.Minute
+
 // Protocol is the version of the activities that workflow and CE have agreed on.
 const Protocol = 1
 
@@ -35,6 +38,8 @@ type EnrolRequest struct {
 	Token    string `json:"token"`
 	CSR      []byte `json:"csr"`      // PKCS #10, DER; only its key counts
 	Protocol int    `json:"protocol"` // Protocol
+	// Time is by the CE's clock.
+	Time time.Time `json:"time"`
 }
 
 // Issued is a certificate for a CE's key.
@@ -46,7 +51,6 @@ type Issued struct {
 // EnrolReply is what a CE needs besides its seed.
 type EnrolReply struct {
 	Issued
-	Time time.Time `json:"time"` // the gateway's clock
 	// ShareDriver is the SMB library to use, as in share.Options.
 	ShareDriver string `json:"shareDriver,omitempty"`
 }

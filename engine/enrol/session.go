@@ -23,9 +23,6 @@ import (
 )
 
 const (
-	// MaxSkew is how far a CE's clock may be off the gateway's.
-	MaxSkew = 15 * time.Minute
-
 	attemptTimeout = 15 * time.Second
 	retryPause     = time.Second
 	renewRetry     = 20 * time.Second
@@ -111,14 +108,11 @@ func (s *Session) try(ctx context.Context, request EnrolRequest) (final bool, er
 		return true, err
 	}
 	defer conn.Close()
+	request.Time = time.Now()
 	reply, err := call[EnrolRequest, EnrolReply](ctx, conn, MethodEnrol, request)
 	if err != nil {
 		err = fmt.Errorf("the gateway %s: %w", s.gateway.Address, plain(err))
 		return refused(err), err
-	}
-	if skew := time.Since(reply.Time).Round(time.Second); skew.Abs() > MaxSkew {
-		return true, fmt.Errorf("the clock here is %v off the gateway's (%s here, %s there): set the clock of the machine that runs this Compositing Engine",
-			skew, time.Now().UTC().Format(time.RFC3339), reply.Time.UTC().Format(time.RFC3339))
 	}
 	s.ShareDriver = reply.ShareDriver
 	return true, s.use(reply.Issued)

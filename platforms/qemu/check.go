@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (d *Driver) checkFirmware(context.Context) error {
 	}
 	for _, path := range []string{d.cfg.FirmwareCode, d.cfg.FirmwareVars} {
 		if err := readable(path); err != nil {
-			return fmt.Errorf("the UEFI firmware: %w; install it (Debian, Ubuntu: ovmf; Fedora: edk2-ovmf), or say where it is", err)
+			return fmt.Errorf("the UEFI firmware: %w; install it (Debian, Ubuntu: ovmf; Fedora: edk2-ovmf)", err)
 		}
 	}
 	return nil
@@ -65,7 +66,7 @@ func (d *Driver) checkFirmware(context.Context) error {
 func (d *Driver) checkImage(ctx context.Context) error {
 	f, err := os.Open(d.cfg.Image)
 	if err != nil {
-		return fmt.Errorf("the appliance's image: %w; build it, or say where it is", err)
+		return fmt.Errorf("the appliance's image: %w; build it (imageport appliance build --formats raw), or correct image under [qemu]", err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
@@ -85,6 +86,10 @@ func (d *Driver) checkImage(ctx context.Context) error {
 	}
 	if got, want := start[sector:sector+8], "EFI PART"; string(got) != want {
 		return refuse("is no raw disk with a GPT: at byte %d it has %q, want %q", sector, got, want)
+	}
+	// 5.3.2, table 5.5: AlternateLBA is at 32, and is the disk's last sector.
+	if last := binary.LittleEndian.Uint64(start[sector+32:]); last >= uint64(st.Size()/sector) {
+		return refuse("is cut off: it has %d sectors of %d bytes, and its GPT ends in sector %d; build or copy it again", st.Size()/sector, sector, last)
 	}
 	if d.cfg.Firmware == bios && !bytes.Equal(start[510:512], []byte{0x55, 0xaa}) {
 		return refuse("does not boot with a BIOS: at byte 510 it has %x, want 55aa", start[510:512])
@@ -181,7 +186,7 @@ func (d *Driver) checkMemory() error {
 		return err
 	}
 	if free < d.cfg.MemoryMB {
-		return platforms.Errorf(platforms.Full, "a CE needs %d MiB of memory, and this machine has %d MiB available", d.cfg.MemoryMB, free)
+		return platforms.Errorf(platforms.Full, "a CE needs %d MiB of memory (memory_mb under [qemu]), and this machine has %d MiB available", d.cfg.MemoryMB, free)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,15 +36,16 @@ func TestCheck(t *testing.T) {
 		"no GPT":             {image: spoilt(512), kind: platforms.BadRequest, in: `at byte 512 it has "\xbaFI PART", want "EFI PART"`},
 		"no boot sector":     {image: spoilt(511), kind: platforms.BadRequest, in: "at byte 510 it has 5555, want 55aa"},
 		"half a sector":      {image: good[:1000], kind: platforms.BadRequest, in: "it has 1000 bytes"},
+		"cut off":            {image: cutOff(), kind: platforms.BadRequest, in: "is cut off: it has 2048 sectors of 512 bytes, and its GPT ends in sector 2048"},
 		"empty":              {image: []byte{}, kind: platforms.BadRequest, in: "it has 0 bytes"},
-		"no image":           {change: func(c *Config) { c.Image += "x" }, kind: platforms.NotFound, in: "the appliance's image: open"},
+		"no image":           {change: func(c *Config) { c.Image += "x" }, kind: platforms.NotFound, in: "imageport appliance build --formats raw"},
 		"a directory":        {change: func(c *Config) { c.Image = c.StateDir }, kind: platforms.BadRequest, in: "is no raw disk"},
 		"no QEMU":            {change: func(c *Config) { c.Program = "qemu-system-z80" }, kind: platforms.NotFound, in: "apt"},
 		"no qemu-img":        {change: func(c *Config) { c.ImageProgram = "/nowhere/qemu-img" }, kind: platforms.NotFound, in: "qemu-utils"},
 		"no firmware": {change: func(c *Config) {
 			c.Firmware, c.FirmwareCode, c.FirmwareVars = uefi, "/nowhere/code.fd", "/nowhere/vars.fd"
 		}, kind: platforms.NotFound, in: "edk2-ovmf"},
-		"too big":          {change: func(c *Config) { c.MemoryMB = maxMemoryMB }, kind: platforms.Full, in: "a CE needs 1048576 MiB of memory, and this machine has "},
+		"too big":          {change: func(c *Config) { c.MemoryMB = maxMemoryMB }, kind: platforms.Full, in: "a CE needs 1048576 MiB of memory (memory_mb under [qemu]), and this machine has "},
 		"no bridge":        {change: func(c *Config) { c.Network = "bridge:nowhere0" }, kind: platforms.NotFound, in: `no bridge "nowhere0"`},
 		"no tap":           {change: func(c *Config) { c.Network = "tap:lo" }, kind: platforms.NotFound, in: `no tap "lo"`},
 		"no output":        {change: func(c *Config) { c.OutputDir += "x" }, kind: platforms.NotFound, in: "the directory of output disks"},
@@ -73,6 +75,13 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cutOff is a disk that lost its last sector.
+func cutOff() []byte {
+	b := talker("", false)
+	binary.LittleEndian.PutUint64(b[512+32:], uint64(len(b)/512))
+	return b
 }
 
 func TestConfigRefused(t *testing.T) {

@@ -21,7 +21,7 @@ func (d *Driver) describe(dir string, _ cedir.Process, in *platforms.Instance) {
 	d.cut(dir)
 	lines := cedir.Tail(filepath.Join(dir, consoleFile), tailBytes)
 	in.Fault = fault(lines, in.State)
-	if in.Fault != "" || in.State != platforms.Stopped {
+	if in.Fault != "" && !strings.HasPrefix(in.Fault, endsWith) || in.State != platforms.Stopped {
 		return
 	}
 	for _, said := range cedir.Tail(filepath.Join(dir, wordsFile), tailBytes) {
@@ -36,6 +36,12 @@ func (d *Driver) describe(dir string, _ cedir.Process, in *platforms.Instance) {
 // the disk holds no boot loader.
 var nothingToBoot = []string{"No bootable device", "No bootable option or device", "BdsDxe: failed to load Boot"}
 
+// endsWith begins a fault that nobody has named.
+const endsWith = "its console ends with: "
+
+// biosLoader begins the lines of the appliance's own boot loader for BIOS.
+const biosLoader = "imageport: "
+
 // kernelLine is how Linux begins the lines of its log.
 var kernelLine = regexp.MustCompile(`^\[ *[0-9]+\.[0-9]{6}\]`)
 
@@ -43,7 +49,7 @@ var kernelLine = regexp.MustCompile(`^\[ *[0-9]+\.[0-9]{6}\]`)
 // purpose: what the CE itself said last comes first, then the kernel, then the
 // firmware.
 func fault(lines []string, state platforms.State) string {
-	var gaveUp, panicked, firmware string
+	var gaveUp, panicked, firmware, last string
 	for _, line := range lines {
 		if cause, ok := cedir.GaveUp(line); ok {
 			gaveUp = cause
@@ -54,6 +60,12 @@ func fault(lines []string, state platforms.State) string {
 		if kernelLine.MatchString(line) {
 			firmware = "" // it did find something
 		}
+		if words, ok := strings.CutPrefix(line, biosLoader); ok {
+			firmware = cedir.Cut(words)
+		}
+		if line != "" {
+			last = line
+		}
 		for _, words := range nothingToBoot {
 			if strings.Contains(line, words) {
 				firmware = cedir.Cut("the firmware found nothing to boot: " + line)
@@ -62,13 +74,20 @@ func fault(lines []string, state platforms.State) string {
 	}
 	switch {
 	case state == platforms.Running:
-		return firmware
+		if strings.Contains(firmware, "found nothing to boot") {
+			return firmware
+		}
+		return "" // the loader powers off by itself
 	case gaveUp != "":
 		return gaveUp
 	case panicked != "":
 		return panicked
+	case firmware != "":
+		return firmware
+	case last != "":
+		return cedir.Cut(endsWith + last)
 	}
-	return firmware
+	return ""
 }
 
 // cut gives back the disk space of all but the end of what a machine and its

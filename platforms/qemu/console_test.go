@@ -24,7 +24,7 @@ func TestFaultOfGuest(t *testing.T) {
 	}{
 		"gave up":            {talker("[    1.5] x\r\n[    9.123456] "+seed.Failed+"no answer\r\n[    9.2] reboot: Power down\r\n", true), bios, platforms.Stopped, "no answer"},
 		"panic":              {talker("[    0.123456] Kernel panic - not syncing: VFS\r\n", true), bios, platforms.Stopped, "Kernel panic - not syncing: VFS"},
-		"switched off":       {talker("all done\r\n", true), bios, platforms.Stopped, ""},
+		"switched off":       {talker("all done\r\n", true), bios, platforms.Stopped, "its console ends with: "},
 		"BIOS finds nothing": {empty, bios, platforms.Running, "the firmware found nothing to boot: No bootable device"},
 		"UEFI finds nothing": {empty, uefi, platforms.Running, "the firmware found nothing to boot: BdsDxe: failed to load Boot"},
 	} {
@@ -51,9 +51,11 @@ func TestFault(t *testing.T) {
 	for _, tc := range []struct{ console, running, stopped string }{
 		{"", "", ""},
 		{"BdsDxe: failed to load Boot0001 \"UEFI QEMU\" from PciRoot(0x0): Access Denied", "the firmware found nothing to boot: BdsDxe: failed to load Boot0001 \"UEFI QEMU\" from PciRoot(0x0): Access Denied", "the firmware found nothing to boot: BdsDxe: failed to load Boot0001 \"UEFI QEMU\" from PciRoot(0x0): Access Denied"},
-		{"BdsDxe: failed to load Boot0001: Not Found\n[    0.000000] Linux version 6.12\n", "", ""},
+		{"BdsDxe: failed to load Boot0001: Not Found\n[    0.000000] Linux version 6.12\n", "", "its console ends with: [    0.000000] Linux version 6.12"},
+		{"imageport: BIOS boot loader\nimageport: the UKI on this disk does not match this loader: initrd\n", "", "the UKI on this disk does not match this loader: initrd"},
+		{"imageport: starting the kernel\n[    1.000000] x\nlast", "", "its console ends with: last"},
 		{seed.Failed + "one\n" + seed.Failed + "two\nreboot: Power down", "", "two"},
-		{"somebody said: " + seed.Failed + "not me", "", ""},
+		{"somebody said: " + seed.Failed + "not me", "", "its console ends with: somebody said: " + seed.Failed + "not me"},
 		{"[    1.000000][    T1] " + seed.Failed + "with the thread", "", "with the thread"},
 		{"[    1.000000] Kernel panic - not syncing: a\n[    1.100000] ---[ end Kernel panic - not syncing: a ]---", "", "Kernel panic - not syncing: a ]---"},
 		{"[    1.000000] Kernel panic - not syncing: a\n" + seed.Failed + "before", "", "before"},

@@ -17,13 +17,13 @@ import (
 // either firmware, enrols through the gateway, works on the share, and is gone
 // at the end. What comes out boots, and nothing secret is to be seen.
 func TestVM(t *testing.T) {
-	for _, firmware := range []string{"uefi", "bios"} {
-		t.Run(firmware, func(t *testing.T) {
+	for firmware, placement := range map[string]string{"uefi": "reuse", "bios": "shrink"} {
+		t.Run(firmware+" "+placement, func(t *testing.T) {
 			r := newRigWith(t, site.Options{Image: winimage.Small(), Appliance: cevm.Appliance(t).Raw, Firmware: firmware})
 			r.startWorker()
 			before := r.files()
 			begin := time.Now()
-			id := r.start(r.body(nil))
+			id := r.start(r.body(func(b map[string]any) { b["uefiOptions"] = map[string]any{"espPlacement": []string{placement}} }))
 			seen := r.watchCE(t)
 			res := r.completed(id, 4*time.Minute)
 			t.Logf("the job took %v", time.Since(begin).Round(100*time.Millisecond))

@@ -9,7 +9,7 @@
 # Documentation/arch/x86/boot.rst). Nothing here knows a file system.
 #
 # It needs a 386 with INT 13h extensions (EDD), INT 15h AX=E820h and disks with
-# sectors of 512 bytes. All text goes to COM1, if there is one, and the screen.
+# sectors of 512 bytes. All text goes to COM1 and the screen, if they are there.
 #
 # Memory, linear:
 #	00600-07BFF  stack

@@ -131,7 +131,8 @@ line:	push	si
 	# and on into print
 
 # print prints the text at si, up to its zero: first all on COM1, then all on
-# the screen, which may be redirected to COM1.
+# the screen, if there is one. If INT 10h is the BIOS's own, and not that of a
+# video ROM, it may write to COM1, too, and all would be there twice and mixed.
 print:	pushad
 	push	si
 	mov	dx, COM1 + 5		# line status
@@ -151,6 +152,8 @@ print:	pushad
 	mov	dl, (COM1 + 5) & 0xFF
 	jmp	1b
 3:	pop	si
+	cmp	byte ptr [4 * 0x10 + 3], 0xF0	# segment of INT 10h, high byte
+	jae	5f
 4:	lodsb
 	test	al, al
 	jz	5f
@@ -170,7 +173,7 @@ status:	.byte	0
 text:	.byte	0, 0
 name:	.asciz	"imageport: "
 crlf:	.asciz	"\r\n"
-noEDD:	.asciz	"BIOS without EDD"
+noEDD:	.asciz	"no EDD"
 noStage2: .asciz "bad stage 2"
 readError: .asciz "disk read error 0x"
 atLBA:	.asciz	" at LBA 0x"
