@@ -90,6 +90,9 @@ func Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil { // before the work is done in vain
+		return Result{}, err
+	}
 	image, release, err := o.image(ctx, a)
 	if err != nil {
 		return Result{}, err

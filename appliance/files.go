@@ -14,9 +14,6 @@ import (
 
 // write writes the files, and lists them in the result.
 func (o Options) write(ctx context.Context, a agent, image []byte, r *Result) error {
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return err
-	}
 	bill, err := o.billOfMaterials(a, r)
 	if err != nil {
 		return err

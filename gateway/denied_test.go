@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -130,6 +131,9 @@ func TestTasks(t *testing.T) {
 	} {
 		l.denied("another's "+what, call(), "is not one that "+second.Name+" was given")
 	}
+	_, err = mine.RecordActivityTaskHeartbeat(t.Context(), &workflowservice.RecordActivityTaskHeartbeatRequest{TaskToken: task.TaskToken,
+		Details: &common.Payloads{Payloads: []*common.Payload{{Data: make([]byte, 17<<10)}}}})
+	l.denied("a big heartbeat", err, "the limit is 16384")
 	if err := complete(mine, task.TaskToken); err != nil {
 		t.Errorf("the task's own token: %v", err)
 	}

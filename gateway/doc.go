@@ -6,7 +6,8 @@
 // certificate of an hour, which it renews while its job runs, and may do three
 // things: work on its own task queue as an activity worker, renew, and ask for
 // the credentials of the shares that its job names. Everything else is denied
-// and logged.
+// and logged. What one CE, or one stranger, can take of the worker, of Temporal
+// and of the log is bounded.
 //
 // A gateway keeps no state: tokens and the task tokens that it hands on are
 // sealed with a Key that the workers of an installation share, so any of them

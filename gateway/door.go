@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/api/namespace/v1"
 	"go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"google.golang.org/protobuf/proto"
 
 	"imageport/engine/enrol"
 	"imageport/job/seed"
@@ -98,6 +99,9 @@ func (d *door) RecordActivityTaskHeartbeat(ctx context.Context, r *workflowservi
 	ce, token, err := d.task(ctx, r.GetTaskToken())
 	if err != nil {
 		return nil, err
+	}
+	if n := proto.Size(r.GetDetails()); n > maxHeartbeatBytes {
+		return nil, deny("a heartbeat of %d bytes, the limit is %d", n, maxHeartbeatBytes)
 	}
 	return d.upstream.RecordActivityTaskHeartbeat(ctx, &workflowservice.RecordActivityTaskHeartbeatRequest{
 		Namespace: d.cfg.Namespace, Identity: ce, TaskToken: token, Details: r.GetDetails(),

@@ -69,6 +69,15 @@ func TestKeyRefused(t *testing.T) {
 			t.Errorf("%s: %v; want %q", what, err, tc.says)
 		}
 	}
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(strings.Repeat("0", 64)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 65534, -1); err == nil { // root may, and could read it
+		if _, err := LoadKey(path); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+			t.Errorf("another user's file: %v", err)
+		}
+	}
 	if _, err := LoadKey(t.TempDir()); err == nil {
 		t.Error("a directory was taken")
 	}

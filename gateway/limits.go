@@ -19,6 +19,8 @@ const (
 	// would end the job without clean-up.
 	maxMessageBytes = 512 << 10
 	maxHeaderBytes  = 16 << 10
+	// maxHeartbeatBytes bounds what Temporal writes down twenty times a second.
+	maxHeartbeatBytes = 16 << 10
 	// maxCalls is how many calls may be under way, of a CE as on a connection.
 	// The agent's worker polls with two.
 	maxCalls = 16

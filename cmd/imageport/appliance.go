@@ -43,6 +43,7 @@ const (
 	aptFolder      = "/etc/apt"
 	debianKeyring  = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	refreshAdvice  = "Refresh the lock: imageport appliance lock --out packages.lock, and build with --lock packages.lock; or give --refresh"
+	downloadAdvice = "Name another mirror with --mirror; behind a proxy, set HTTP_PROXY and HTTPS_PROXY; or run imageport appliance fetch where there is a network, and bring its folder along for --cache"
 	keyringAdvice  = "Install Debian's package debian-archive-keyring, or name a keyring with --keyring"
 	mirrorAdvice   = "Give one with --mirror, such as http://mirror.example.com/debian"
 	maxFileAllowed = 16 << 20 // bytes, of a lock or a keyring
@@ -91,7 +92,8 @@ func (f *mirrorFlags) refreshed(ctx context.Context, m lock.Mirror) (lock.Lock, 
 		return lock.Lock{}, job.Errorf(job.BadRequest, keyringAdvice, "%s: %w", f.keyring, err)
 	}
 	archives := archive.Archives{Mirror: m, Keyring: keys, Now: time.Now(), Client: http.DefaultClient}
-	return archives.Lock(ctx, appliance.Suite, appliance.Packages())
+	l, err := archives.Lock(ctx, appliance.Suite, appliance.Packages())
+	return l, advise(err)
 }
 
 // packageFlags say which packages an appliance is made of.
@@ -133,7 +135,7 @@ func (a *app) packages(ctx context.Context, f packageFlags) (lock.Lock, [][]byte
 		return l, nil, noMirror // only now, as all may have been kept
 	}
 	if !errors.Is(err, lock.ErrGone) {
-		return l, packages, err
+		return l, packages, advise(err)
 	}
 	if f.refresh == "" {
 		return l, nil, job.Errorf(job.BadRequest, refreshAdvice, "%w", err)
@@ -148,7 +150,7 @@ func (a *app) otherPackages(ctx context.Context, f packageFlags, m lock.Mirror, 
 	if l, err := readLock(f.refresh); err == nil {
 		packages, err := store.Get(ctx, l)
 		if !errors.Is(err, lock.ErrGone) {
-			return l, packages, err
+			return l, packages, advise(err)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return l, nil, err
@@ -161,7 +163,15 @@ func (a *app) otherPackages(ctx context.Context, f packageFlags, m lock.Mirror, 
 		return l, nil, err
 	}
 	packages, err := store.Get(ctx, l)
-	return l, packages, err
+	return l, packages, advise(err)
+}
+
+// advise says what to do when a mirror is out of reach.
+func advise(err error) error {
+	if errors.Is(err, lock.ErrDownload) {
+		return fmt.Errorf("%w. %s", err, downloadAdvice)
+	}
+	return err
 }
 
 // pinned gives the lock that is asked for.

@@ -36,13 +36,16 @@ func (a *app) applianceBuildCommand() *cobra.Command {
 		Long: `Build the appliance: a unified kernel image (UKI) of the kernel, the agent and the few
 programs that it needs, a bill of materials in CycloneDX, and the files of --formats.
 
+Of the formats, raw is what platform qemu starts: image under [qemu] of the configuration
+names it. With firmware = "bios" there, build it with --bios.
+
 The same lock, agent and date make the same bytes. The date is the lock's, or
 $SOURCE_DATE_EPOCH.
 
 --sign-with is the hook for Secure Boot: a command that signs a PE file, such as sbsign or
 that of a hardware security module. Its words are parted by spaces, no shell sees them,
 {in} and {out} stand for the files. That nothing but a signature was added is verified.`,
-		Example: `  imageport appliance build --out appliance
+		Example: `  imageport appliance build --out appliance --formats raw
   imageport appliance build --out appliance --formats raw,ova,vhd,gcp,iso --bios -o json
   imageport appliance build --out appliance --sign-with 'sbsign --key db.key --cert db.crt --output {out} {in}'`,
 		Args: cobra.NoArgs,

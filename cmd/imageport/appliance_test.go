@@ -67,6 +67,8 @@ func TestApplianceRefusals(t *testing.T) {
 		"fetch --mirror " + empty + " --cache " + cache:                                {exitFailed, "imageport appliance lock --out packages.lock"},
 		"fetch --refresh " + damaged + " --mirror " + empty + " --cache " + cache:      {exitFailed, "damaged.lock: not a valid package lock"},
 		"fetch --refresh " + dir + "/new.lock --mirror " + empty + " --cache " + cache: {exitFailed, "going on with other versions"},
+		"fetch --mirror http://127.0.0.1:1/debian --cache " + cache:                    {exitFailed, "cannot be downloaded: http://127.0.0.1:1/debian"},
+		"lock --out " + dir + "/new.lock --mirror http://127.0.0.1:1/debian":           {exitFailed, "connection refused. Name another mirror with --mirror; behind a proxy"},
 		"lock --out " + dir + "/new.lock --mirror " + empty:                            {exitFailed, "debian trixie: the mirror does not have it: dists/trixie/InRelease"},
 		"lock --out " + dir + "/new.lock --keyring " + keyring:                         {exitFailed, "debian-archive-keyring"},
 		"lock --out " + dir + "/new.lock --keyring " + keyring + ".absent":             {exitFailed, "debian-archive-keyring"},

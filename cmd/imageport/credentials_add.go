@@ -138,7 +138,7 @@ func (a *app) credentialValue(ctx context.Context, id string, f credentialFlags)
 		}
 		value, err := wallet.NewGCP(key)
 		if err != nil {
-			return nil, job.Errorf(job.BadRequest, "Name the JSON file that the Google Cloud gave out for the service account", "%s, for the credential %q, cannot be used: %w", f.key, id, err)
+			return nil, job.Errorf(job.BadRequest, "Name the JSON file that Google Cloud gave out for the service account", "%s, for the credential %q, cannot be used: %w", f.key, id, err)
 		}
 		return value, nil
 	}

@@ -112,26 +112,3 @@ func TestLateDisk(t *testing.T) {
 		t.Errorf("%+v", end)
 	}
 }
-
-// The whole appliance as it is shipped: firmware, disk, UKI, agent. Nobody is at
-// the gateway, and the agent's patience is short.
-func TestFirmware(t *testing.T) {
-	image := cevm.Appliance(t)
-	for name, o := range map[string]cevm.Options{
-		"UEFI": {Firmware: cevm.UEFI, Disk: image.Raw},
-		"BIOS": {Firmware: cevm.BIOS, Disk: image.Raw},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o.Image, o.Network, o.Seed = image, cevm.User, told(t, "10.0.2.2", time.Hour, nil)
-			v := cevm.Boot(t, o)
-			t.Log(v.Wait(`working ce=ce-0123456789ab`))
-			end := v.End()
-			t.Logf("%v: %s", end.Duration.Round(100*time.Millisecond), end.Last)
-			if !end.Off || !strings.Contains(end.Cause, "10.0.2.2:1") {
-				t.Errorf("%+v", end)
-			}
-			noToken(t, v)
-		})
-	}
-}
