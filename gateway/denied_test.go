@@ -148,6 +148,19 @@ func TestSecondEnrolment(t *testing.T) {
 	l.enrolled(s)
 	_, err := enrol.Open(t.Context(), s, quiet())
 	l.denied("a second key", err, "was used already, with another key")
+	// Nobody knows which of the two is the CE: the job makes another, and says why.
+	select {
+	case again := <-l.seeds:
+		l.enrolled(again)
+		if again.Name == s.Name {
+			t.Error("the same CE again")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the job goes on with the CE")
+	}
+	if warnings := strings.Join(l.status(run).Warnings, "\n"); !strings.Contains(warnings, "its token was used with two keys") {
+		t.Errorf("the job says %q", warnings)
+	}
 
 	_, other := l.start("win11")
 	mixed := s
@@ -296,7 +309,7 @@ func TestWhyNot(t *testing.T) {
 		"no gateway":   {func(s *seed.Seed) { s.Gateway.Address = devserver.Shared(t).Address }, "cannot be reached"},
 	} {
 		bad := s
-		bad.Gateway.Patience = 1
+		bad.Gateway.Patience = 3
 		tc.spoil(&bad)
 		begin := time.Now()
 		_, err := enrol.Open(t.Context(), bad, quiet())

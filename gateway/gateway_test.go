@@ -157,6 +157,19 @@ func (l *location) start(image string) (client.WorkflowRun, seed.Seed) {
 	panic("unreachable")
 }
 
+// status is how the job stands.
+func (l *location) status(run client.WorkflowRun) (s job.Status) {
+	l.t.Helper()
+	answer, err := l.client.QueryWorkflow(l.t.Context(), run.GetID(), run.GetRunID(), durable.QueryStatus)
+	if err == nil {
+		err = answer.Get(&s)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // enrolled gives the session of a CE that has enrolled.

@@ -14,10 +14,10 @@ import (
 // is many times what an agent needs, and no more.
 const (
 	// maxMessageBytes bounds a message to the gateway, decompressed. The longest
-	// is the result of a conversion, some 40 KiB. Two of these also fit into the
-	// 2 MiB that Temporal takes for the input of an activity: beyond that it
-	// would end the job without clean-up.
-	maxMessageBytes = 512 << 10
+	// is the result of a conversion, some 40 KiB. What a CE says becomes part of
+	// an activity's input or of the job's failure, in JSON, which may take six
+	// bytes for one; beyond 2 MiB Temporal ends the job, without clean-up.
+	maxMessageBytes = 256 << 10
 	maxHeaderBytes  = 16 << 10
 	// maxHeartbeatBytes bounds what Temporal writes down twenty times a second.
 	maxHeartbeatBytes = 16 << 10
@@ -26,11 +26,11 @@ const (
 	maxCalls = 16
 	// callRate and callBurst bound the calls of a CE. The agent has some two a
 	// second, its heartbeats.
-	callRate  rate.Limit = 20
-	callBurst            = 200
+	callRate  = 20
+	callBurst = 200
 	// logRate and logBurst bound what the log says of one CE's wrong-doing.
-	logRate  rate.Limit = 0.2
-	logBurst            = 200
+	logRate  = 0.2
+	logBurst = 200
 	// maxConnections is how many a host may have. CEs on the worker's own machine
 	// share that one's; each takes three.
 	maxConnections = 256

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"imageport/job"
@@ -13,6 +14,10 @@ import (
 // which key has enrolled, and knows which secrets it needs.
 func (j *lifecycle) openDoor(ctx workflow.Context) error {
 	enrol := func(_ workflow.Context, e durable.Enrolment) error {
+		if j.enrolled.Key != "" && j.enrolled.Key != e.Key {
+			j.rivals = true // in the history, as somebody has to hear of it
+			return temporal.NewApplicationError(usedTwice(e.CE).Error(), string(job.CELost))
+		}
 		j.enrolled = e
 		return nil
 	}
@@ -39,7 +44,7 @@ func (j *lifecycle) employs(ce string) error {
 }
 
 // mayEnrol says why a CE must not enrol. The same key may again: the answer may
-// have been lost on the way.
+// have been lost on the way. A second key is refused by the update itself.
 func (j *lifecycle) mayEnrol(e durable.Enrolment) error {
 	if err := j.employs(e.CE); err != nil {
 		return err
@@ -47,10 +52,16 @@ func (j *lifecycle) mayEnrol(e durable.Enrolment) error {
 	switch {
 	case len(e.Key) != 64:
 		return fmt.Errorf("%.100q is not the SHA-256 of a key", e.Key)
-	case j.enrolled.Key != "" && j.enrolled.Key != e.Key:
-		return fmt.Errorf("the token of %s was used already, with another key", e.CE)
+	case j.rivals: // once is enough
+		return usedTwice(e.CE)
 	}
 	return nil
+}
+
+// usedTwice says that a token was shown with two keys. Which of them is the
+// CE's nobody knows: whoever can read its seed may have been quicker.
+func usedTwice(ce string) error {
+	return fmt.Errorf("the token of %s was used already, with another key", ce)
 }
 
 // accessOf gives a CE that has enrolled with this key what it may have, for as
@@ -58,6 +69,9 @@ func (j *lifecycle) mayEnrol(e durable.Enrolment) error {
 func (j *lifecycle) accessOf(e durable.Enrolment) (durable.Access, error) {
 	if err := j.employs(e.CE); err != nil {
 		return durable.Access{}, err
+	}
+	if j.rivals {
+		return durable.Access{}, usedTwice(e.CE)
 	}
 	if e.Key == "" || e.Key != j.enrolled.Key {
 		return durable.Access{}, fmt.Errorf("%s has not enrolled with this key", e.CE)

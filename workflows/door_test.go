@@ -18,13 +18,16 @@ func TestDoor(t *testing.T) {
 		phase    job.Phase
 		state    job.State
 		enrolled string
+		rivals   bool
 		ce, key  string
 		refusal  string // of the enrolment, "" for none
 		access   bool
 	}{
 		{what: "first", ce: current, key: key},
 		{what: "again, the answer was lost", enrolled: key, ce: current, key: key, access: true},
-		{what: "another key", enrolled: key, ce: current, key: other, refusal: "was used already, with another key"},
+		{what: "another key", enrolled: key, ce: current, key: other}, // the update refuses it
+		{what: "a third key", enrolled: key, rivals: true, ce: current, key: other, refusal: "was used already, with another key"},
+		{what: "rivals", enrolled: key, rivals: true, ce: current, key: key, refusal: "was used already, with another key"},
 		{what: "a CE of before", enrolled: key, ce: former, key: key, refusal: "has no Compositing Engine"},
 		{what: "no CE", ce: "", key: key, refusal: "has no Compositing Engine"},
 		{what: "no key", ce: current, key: "", refusal: "is not the SHA-256"},
@@ -32,7 +35,7 @@ func TestDoor(t *testing.T) {
 		{what: "tear-down of one that has enrolled", phase: job.PhaseTearDown, enrolled: key, ce: current, key: key, refusal: "needs no Compositing Engine"},
 		{what: "ended", state: job.StateFailed, ce: current, key: key, refusal: "needs no Compositing Engine"},
 	} {
-		j := &lifecycle{enrolled: durable.Enrolment{CE: current, Key: tc.enrolled}, access: durable.Access{Credentials: []string{"smb"}}}
+		j := &lifecycle{rivals: tc.rivals, enrolled: durable.Enrolment{CE: current, Key: tc.enrolled}, access: durable.Access{Credentials: []string{"smb"}}}
 		j.status = job.Status{CE: current, Phase: job.PhaseEnrol, State: job.StateRunning}
 		if tc.phase != "" {
 			j.status.Phase = tc.phase

@@ -32,6 +32,7 @@ type lifecycle struct {
 	ces       int // Compositing Engines used so far
 	// enrolled is how the current CE came, and has no key until it has.
 	enrolled durable.Enrolment
+	rivals   bool // another key was shown for it
 	access   durable.Access
 	network  *job.CENetwork // of CEs
 }
@@ -197,7 +198,7 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 	if j.ces > 1 { // a name of its own, so that a lost CE that comes back finds no work
 		id = durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces))
 	}
-	j.status.CE, j.enrolled = seed.Name(id), durable.Enrolment{}
+	j.status.CE, j.enrolled, j.rivals = seed.Name(id), durable.Enrolment{}, false
 	if err := j.enter(ctx, job.PhaseCreateCE); err != nil {
 		return err
 	}
@@ -216,23 +217,31 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 	defer done()
 	watch := workflow.ExecuteActivity(watching(wctx, "watch "+in.Name), ctl.WatchCE, activities.WatchCEInput{Platform: in.Platform, Name: in.Name})
 	cctx, abandon := workflow.WithCancel(ctx)
-	var stopped *activities.CEStopped
+	var gone *ceLost
+	lose := func(cause string) {
+		gone = &ceLost{cause: cause}
+		abandon()
+	}
 	workflow.Go(wctx, func(wctx workflow.Context) {
 		var seen activities.CEStopped
 		if watch.Get(wctx, &seen) == nil {
-			stopped = &seen
-			abandon()
+			lose(seen.Fault)
+		}
+	})
+	workflow.Go(wctx, func(wctx workflow.Context) {
+		if workflow.Await(wctx, func() bool { return j.rivals }) == nil {
+			lose("its token was used with two keys: somebody who can read its definition on the platform may have got the credential of the share. Change that credential's password")
 		}
 	})
 	if err := j.enter(ctx, job.PhaseEnrol); err != nil {
 		return err
 	}
-	came, err := workflow.AwaitWithTimeout(ctx, made.EnrolWithin, func() bool { return j.enrolled.Key != "" || stopped != nil })
+	came, err := workflow.AwaitWithTimeout(ctx, made.EnrolWithin, func() bool { return j.enrolled.Key != "" || gone != nil })
 	switch {
 	case err != nil:
 		return err
-	case stopped != nil:
-		return &ceLost{cause: stopped.Fault}
+	case gone != nil:
+		return gone
 	case !came:
 		return &ceLost{}
 	case j.enrolled.Protocol != enrol.Protocol:
@@ -241,8 +250,9 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 	err = work(cctx, seed.Queue(j.status.CE))
 	_, silent := errors.AsType[*temporal.TimeoutError](err)
 	switch {
-	case stopped != nil && (silent || temporal.IsCanceledError(err)) && ctx.Err() == nil:
-		return &ceLost{came: true, cause: stopped.Fault}
+	case gone != nil && (silent || temporal.IsCanceledError(err)) && ctx.Err() == nil:
+		gone.came = true
+		return gone
 	case durable.NotStarted(err):
 		return &ceLost{came: true}
 	}

@@ -84,7 +84,7 @@ func (p *progress) print(s job.Status) {
 		if !slices.Contains(p.warnings, w) {
 			p.warnings = append(p.warnings, w)
 			p.clear()
-			fmt.Fprintf(p.w, "warning: %s\n", w)
+			fmt.Fprintf(p.w, "warning: %s\n", plain(w))
 		}
 	}
 	if s.State != job.StateRunning {
@@ -96,7 +96,7 @@ func (p *progress) print(s job.Status) {
 		step += " " + s.Progress.Step
 		text += ": " + progressText(*s.Progress)
 	}
-	text = fmt.Sprintf("%6s  %s", p.now().Sub(s.Started).Round(time.Second), text)
+	text = fmt.Sprintf("%6s  %s", p.now().Sub(s.Started).Round(time.Second), plain(text))
 	if p.terminal != nil {
 		fmt.Fprintf(p.w, "\r%s\x1b[K", cut(text, p.width()-1))
 		p.open = true

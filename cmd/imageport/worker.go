@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"imageport/config"
 	"imageport/platforms/qemu"
@@ -62,6 +64,17 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	if err != nil {
 		return err
 	}
+	if cfg.QEMU.Image != "" && cmp.Or(cfg.QEMU.Network, "user") == "user" && exposed(o) {
+		logger.Warn("a Compositing Engine on QEMU's user network reaches what listens on localhost, and so this Temporal server, which asks nobody who he is: good for a demo. Set network under [qemu] to a bridge, or protect the server", "temporal", o.HostPort)
+	}
 	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	return w.Run(ctx)
+}
+
+// exposed reports whether the Temporal server is open to all on this machine.
+func exposed(o client.Options) bool {
+	host, _, err := net.SplitHostPort(o.HostPort)
+	ip := net.ParseIP(host)
+	local := err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return local && o.ConnectionOptions.TLS == nil && o.Credentials == nil
 }

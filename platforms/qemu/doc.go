@@ -7,7 +7,8 @@
 // through fw_cfg from a file that only the worker's user reads; no secret is
 // in an argument or in the environment. QEMU itself runs in its seccomp
 // sandbox. With the network "user" the CE reaches whatever the worker's machine
-// reaches, and that machine's loopback services under 10.0.2.2, and nobody
-// reaches the CE. A worker that is a systemd service needs KillMode=process,
+// reaches, and that machine's loopback services under 10.0.2.2, such as a
+// Temporal server that asks nobody who he is; nobody reaches the CE. A bridge
+// keeps a CE that was taken over away from those. A worker that is a systemd service needs KillMode=process,
 // or its machines end with it. Linux on x86-64 only.
 package qemu
