@@ -25,8 +25,9 @@ test: packages tools build fetch lint unit fuzz
 demo: packages tools build $(if $(filter qemu,$(PLATFORM)),appliance)
 	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter qemu,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.raw)
 
-bench: packages tools build
+bench: packages tools build fetch
 	go run ./bench
+	go run ./bench/appliance
 	go run ./bench/convert
 	go run ./bench/copy
 	go run ./bench/reverse

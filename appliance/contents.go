@@ -40,7 +40,7 @@ var modules = strings.Fields(`
 	virtio_scsi virtio_blk virtio_net gve idpf
 	nvme ahci ata_piix sd_mod sr_mod
 	isofs udf vfat nls_ascii nls_cp437 nls_iso8859-1 nls_utf8
-	qemu_fw_cfg virtio-rng`)
+	qemu_fw_cfg virtio-rng efivarfs`)
 
 // programs that the engine calls.
 var programs = []string{"/usr/bin/ntfs-3g", "/usr/sbin/ntfsresize"}
@@ -51,8 +51,10 @@ const stubPath = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 // commandLine is the kernel's.
 //   - The last console is that of /dev/console: the serial one, which clouds keep.
 //   - no_timer_check: a slow emulator fails the kernel's test of the timer.
+//   - cryptomgr.notests: the kernel's cryptography verifies its own modules and
+//     nothing else here; testing all of it at every start takes a second.
 //   - A defect of the kernel ends the VM, instead of leaving half of it.
-const commandLine = "console=tty0 console=ttyS0,115200n8 printk.devkmsg=on quiet loglevel=4 no_timer_check" +
+const commandLine = "console=tty0 console=ttyS0,115200n8 printk.devkmsg=on quiet loglevel=4 no_timer_check cryptomgr.notests" +
 	" oops=panic panic=-1 lockdown=integrity module.sig_enforce=1 init_on_alloc=1 slab_nomerge"
 
 // needed reports whether a file of a package may be used.
@@ -79,12 +81,11 @@ func root(k *initramfs.Kernel, files deb.Tree, agent []byte, release string) (*i
 	if err := t.AddFile("/init", 0o755, agent); err != nil {
 		return nil, err
 	}
-	// The kernel calls these two by name: for drivers, and when a hypervisor
-	// asks for a shutdown.
-	for _, name := range []string{"/sbin/modprobe", "/sbin/poweroff"} {
-		if err := t.AddLink(name, "/init"); err != nil {
-			return nil, err
-		}
+	// The kernel calls it by name when a hypervisor asks for a shutdown. PID 1
+	// makes the other such link, /sbin/modprobe: before there is a PID 1 the
+	// kernel would call it twenty times in vain, which takes seconds in emulation.
+	if err := t.AddLink("/sbin/poweroff", "/init"); err != nil {
+		return nil, err
 	}
 	for _, mountPoint := range []string{"/dev", "/proc", "/run", "/sys"} {
 		if err := t.AddDir(mountPoint, 0o755); err != nil {

@@ -47,6 +47,18 @@ func mountAll(mounts []mount) error {
 	return errors.Join(failed...)
 }
 
+// modprobe is what the kernel calls when it wants a module. It is there only
+// from PID 1 on: nothing could be loaded before.
+const modprobe = "/sbin/modprobe"
+
+// link makes name another one of this program.
+func link(name string) error {
+	if err := os.Symlink("/init", name); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
 // memoryLimit is how much of the machine's memory the agent should make do
 // with (GOMEMLIMIT): three quarters. The rest is for the kernel, for tools and
 // for the files of the appliance, which live in memory.

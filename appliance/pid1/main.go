@@ -40,7 +40,7 @@ func Main(version string) {
 // prepare makes the machine one in which a process can run. The error is for
 // the log, which it may have to do without.
 func prepare() (*kmsg.Writer, error) {
-	failed := mountAll(mounts)
+	failed := errors.Join(mountAll(mounts), link(modprobe))
 	f, err := kmsg.Open()
 	if err != nil {
 		// The console that the kernel gave us, in the place of its log.

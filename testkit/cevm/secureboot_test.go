@@ -56,6 +56,7 @@ func TestSecureBoot(t *testing.T) {
 			for _, line := range []string{
 				`secureboot: Secure boot enabled`,
 				`Kernel is locked down from`,
+				`secure_boot=on`,
 				`working ce=ce-0123456789ab`,
 			} {
 				t.Log(v.Wait(line))
