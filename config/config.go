@@ -77,6 +77,7 @@ type QEMU struct {
 	// Firmware is "uefi", the default, or "bios", for an image built with --bios.
 	Firmware string `toml:"firmware"`
 	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
+	// It needs 192 MiB at least.
 	MemoryMB int `toml:"memory_mb"`
 	CPUs     int `toml:"cpus"`
 	// Network is "user", the default, "bridge:NAME" or "tap:NAME".
@@ -198,6 +199,9 @@ func complete(c Config, dir string) (Config, error) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
+	if m := c.QEMU.MemoryMB; m != 0 && m < minMemoryMB {
+		return Config{}, fmt.Errorf("qemu.memory_mb is %d: the appliance does not start with less than %d, and without the key it has 1024", m, minMemoryMB)
+	}
 	for _, d := range []struct {
 		key   string
 		value *time.Duration
@@ -215,6 +219,10 @@ func complete(c Config, dir string) (Config, error) {
 	}
 	return c, nil
 }
+
+// minMemoryMB is what the appliance starts and does its work with. With less,
+// firmware and kernel fail in ways that do not tell why.
+const minMemoryMB = 192
 
 // defaultListen is reached by nobody from outside.
 const defaultListen = "127.0.0.1:7443"

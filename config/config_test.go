@@ -155,6 +155,8 @@ func TestRefused(t *testing.T) {
 		"enrol_within = 'soon'":             "soon",
 		"enrol_within = 60":                 "enrol_within is 60ns",
 		"ce_lifetime = '-1h'":               "ce_lifetime is -1h",
+		"[qemu]\nmemory_mb = 100":           "qemu.memory_mb is 100: the appliance does not start with less than 192",
+		"[qemu]\nmemory_mb = -1":            "qemu.memory_mb is -1",
 		"wallet = 7":                        "wallet",
 		"[wallet]\nprovidr = 'file'":        `unknown key "wallet.providr"`,
 		"[wallet]\nprovider = 'keepass'":    `no wallet provider "keepass"`,

@@ -30,7 +30,7 @@ Packages come from this machine's mirror of Debian, as apt is configured, or fro
 Whatever a mirror gives is verified: a package by its hash in the lock, a list by Debian's
 signature.`,
 		Example: `  imageport appliance build --out appliance
-  imageport appliance build --out appliance --formats ova,vhd --sign-with 'sbsign --key db.key --cert db.crt --output {out} {in}'
+  imageport appliance build --out appliance --formats ova,vhd
   imageport appliance lock --out packages.lock`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,

@@ -44,10 +44,10 @@ $SOURCE_DATE_EPOCH.
 
 --sign-with is the hook for Secure Boot: a command that signs a PE file, such as sbsign or
 that of a hardware security module. Its words are parted by spaces, no shell sees them,
-{in} and {out} stand for the files. That nothing but a signature was added is verified.`,
+{in} and {out} stand for the files. That nothing but a signature was added is verified:
+  --sign-with 'sbsign --key db.key --cert db.crt --output {out} {in}'`,
 		Example: `  imageport appliance build --out appliance --formats raw
-  imageport appliance build --out appliance --formats raw,ova,vhd,gcp,iso --bios -o json
-  imageport appliance build --out appliance --sign-with 'sbsign --key db.key --cert db.crt --output {out} {in}'`,
+  imageport appliance build --out appliance --formats raw,ova,vhd,gcp,iso --bios -o json`,
 		Args: cobra.NoArgs,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			o, err := to.options()
