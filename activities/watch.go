@@ -47,12 +47,14 @@ func (c *Controller) WatchCE(ctx context.Context, in WatchCEInput) (CEStopped, e
 		case err != nil:
 			log.Warn("cannot see how the Compositing Engine is", "ce", in.Name, "error", err)
 		case ce.State == platforms.Stopped || ce.Fault != "":
-			log.Warn("Compositing Engine has stopped", "ce", in.Name, "fault", ce.Fault)
+			log.Info("Compositing Engine has stopped", "ce", in.Name, "fault", ce.Fault)
 			return CEStopped{Fault: ce.Fault}, nil
 		}
 		select {
 		case <-ctx.Done():
 			return CEStopped{}, ctx.Err()
+		case <-activity.GetWorkerStopChannel(ctx):
+			return CEStopped{}, errors.New("the worker stops: another one watches")
 		case <-ticker.C:
 		}
 	}

@@ -80,7 +80,7 @@ func Listen(cfg Config) (*Gateway, error) {
 	}}
 	l, err := shared.Listen(context.Background(), "tcp", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("the gateway for Compositing Engines: %w", err)
+		return nil, fmt.Errorf("the gateway for Compositing Engines: %w (the address is listen under [gateway] in the configuration)", err)
 	}
 	g := &Gateway{cfg: cfg, listener: &limitedListener{Listener: l, open: map[string]int{}}, rations: rations{now: cfg.Now, of: map[string]*ration{}}}
 	g.server = grpc.NewServer(
@@ -154,6 +154,9 @@ func (g *Gateway) Enrol(ctx context.Context, r enrol.EnrolRequest) (enrol.EnrolR
 	csr, err := parseRequest(r.CSR)
 	if err != nil {
 		return enrol.EnrolReply{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if r.Time.IsZero() {
+		return enrol.EnrolReply{}, status.Error(codes.InvalidArgument, "the appliance is of another release than the worker: build the one of this release")
 	}
 	if skew := r.Time.Sub(g.cfg.Now()).Round(time.Second); skew.Abs() > enrol.MaxSkew {
 		return enrol.EnrolReply{}, status.Errorf(codes.InvalidArgument, "the clock of %s is %v off (%s, here it is %s): set the clock of the machine that it runs on",

@@ -127,7 +127,7 @@ func (v *view) warn(s *job.Status, d *description) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the worker of resource location %q cannot carry the job on (attempt %d): look at its log", queue, attempt))
 	}
 	for _, a := range d.GetPendingActivities() {
-		if a.GetLastFailure() == nil {
+		if a.GetLastFailure() == nil || a.GetActivityType().GetName() == durable.ActivityWatch {
 			continue
 		}
 		e := durable.FromFailure(temporal.GetDefaultFailureConverter().FailureToError(a.GetLastFailure()))

@@ -115,8 +115,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.gateway.Serve(ctx) })
+	// The gateway closes last: until the end, CEs are to be heard.
+	door, closeDoor := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return w.gateway.Serve(door) })
 	group.Go(func() error {
+		defer closeDoor()
 		if err := w.worker.Start(); err != nil {
 			return fmt.Errorf("start the worker: %w", err)
 		}

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -180,14 +181,15 @@ func (e *ceLost) Error() string { return "the Compositing Engine is lost: " + e.
 
 // final is the failure of a job that has lost its last CE.
 func (e *ceLost) final(ces int, last string) error {
-	cause := ""
+	var cause, remedy string
 	if e.cause != "" {
 		cause = ": " + e.cause
+		remedy = "Put right what the Compositing Engine or its platform says, then start the job again"
 	}
 	if e.came {
-		return job.Errorf(job.CELost, "Look at the platform's events for the CE, then start the job again", "%d Compositing Engines vanished, the last was %s%s", ces, last, cause)
+		return job.Errorf(job.CELost, cmp.Or(remedy, "Look at the platform's events for the CE, then start the job again"), "%d Compositing Engines vanished, the last was %s%s", ces, last, cause)
 	}
-	return job.Errorf(job.CENeverCame, "Check that a CE on this network reaches the gateway of the resource-location worker, and look at its console", "none of %d Compositing Engines reported, the last was %s%s", ces, last, cause)
+	return job.Errorf(job.CENeverCame, cmp.Or(remedy, "Check that a CE on this network reaches the gateway of the resource-location worker, and look at its console"), "none of %d Compositing Engines reported, the last was %s%s", ces, last, cause)
 }
 
 // tryCE creates one CE, waits until it enrols, and runs work on it. Meanwhile

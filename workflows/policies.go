@@ -5,6 +5,8 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"imageport/job/durable"
 )
 
 // How long things may take, and how often they are tried. Non-retryable
@@ -12,9 +14,6 @@ import (
 // an activity waits for a worker does not count: a job outlives the absence of
 // its workers.
 const (
-	// heartbeatTimeout is how long an activity may be silent. Activities beat
-	// twice a second; this allows for a stalled host.
-	heartbeatTimeout = 10 * time.Second
 	// reconnectTimeout is how long a CE that had enrolled may be away, as it is
 	// while no worker runs that has a gateway for it. One that has stopped is
 	// seen to earlier.
@@ -31,7 +30,7 @@ func checking(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
 		StartToCloseTimeout: 5 * time.Minute, // much longer than a share may stall, so that its own error is heard
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    durable.HeartbeatTimeout,
 		WaitForCancellation: true,
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
 	})
@@ -42,7 +41,7 @@ func creating(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
 		StartToCloseTimeout: 15 * time.Minute,
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    durable.HeartbeatTimeout,
 		WaitForCancellation: true, // or tear-down would overtake a create in flight
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 2 * time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute, MaximumAttempts: 10},
 	})
@@ -53,7 +52,7 @@ func watching(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
 		StartToCloseTimeout: 7 * 24 * time.Hour,
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    durable.HeartbeatTimeout,
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute},
 	})
 }
@@ -66,7 +65,7 @@ func composing(ctx workflow.Context, queue, summary string) workflow.Context {
 		Summary:                summary,
 		ScheduleToStartTimeout: reconnectTimeout,
 		StartToCloseTimeout:    2 * time.Hour,
-		HeartbeatTimeout:       heartbeatTimeout,
+		HeartbeatTimeout:       durable.HeartbeatTimeout,
 		WaitForCancellation:    true, // or tear-down would delete under a writing CE
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second, MaximumAttempts: 5},
 	})
@@ -78,7 +77,7 @@ func proving(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
 		StartToCloseTimeout: 4 * time.Hour,
-		HeartbeatTimeout:    heartbeatTimeout,
+		HeartbeatTimeout:    durable.HeartbeatTimeout,
 		WaitForCancellation: true, // or tear-down would delete what it reads
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
 	})
@@ -90,7 +89,7 @@ func cleaning(ctx workflow.Context, summary string) workflow.Context {
 		Summary:                summary,
 		StartToCloseTimeout:    5 * time.Minute,
 		ScheduleToCloseTimeout: 24 * time.Hour,
-		HeartbeatTimeout:       heartbeatTimeout,
+		HeartbeatTimeout:       durable.HeartbeatTimeout,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 5 * time.Minute},
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // sizes are those that a machine's memory may have, in MiB.
-var sizes = []int{128, 160, 192, 224, 256, 320, 384, 512}
+var sizes = []int{192, 224, 256, 320, 384, 512}
 
 // jobTimeout is long enough for a machine that has enough memory. One that has
 // too little may neither work nor end.

@@ -41,7 +41,7 @@ func await(t *testing.T, what string, ok func() bool) {
 
 func TestAgentSaysWhyItGivesUp(t *testing.T) {
 	driver, spec := newCE(t, "ce-0123456789ab", time.Hour)
-	spec.Seed.Gateway.Address, spec.Seed.Gateway.Patience = "127.0.0.1:1", 1
+	spec.Seed.Gateway.Address, spec.Seed.Gateway.Patience = "127.0.0.1:1", 5
 	if _, err := driver.Create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"imageport/job"
+	"imageport/job/durable"
 	"imageport/starter"
 )
 
@@ -28,6 +29,7 @@ func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, 
 	}
 	o.HostPort = cmp.Or(a.address, o.HostPort, client.DefaultHostPort)
 	o.Namespace = cmp.Or(a.namespace, o.Namespace, client.DefaultNamespace)
+	o.ConnectionOptions.DialOptions = append(o.ConnectionOptions.DialOptions, durable.PatientHeartbeats())
 	o.Logger = log.NewStructuredLogger(logger)
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

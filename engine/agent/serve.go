@@ -11,10 +11,12 @@ import (
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"imageport/engine/enrol"
 	"imageport/engine/share"
 	"imageport/job"
+	"imageport/job/durable"
 	"imageport/job/seed"
 )
 
@@ -37,7 +39,7 @@ func Serve(ctx context.Context, s seed.Seed, log *slog.Logger) error {
 		HostPort:          session.Address(),
 		Identity:          s.Name,
 		Logger:            sdklog.NewStructuredLogger(log),
-		ConnectionOptions: client.ConnectionOptions{TLS: session.TLS()},
+		ConnectionOptions: client.ConnectionOptions{TLS: session.TLS(), DialOptions: []grpc.DialOption{enrol.Reconnect(), durable.PatientHeartbeats()}},
 	})
 	if ctx.Err() != nil {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
@@ -26,6 +27,8 @@ const (
 	attemptTimeout = 15 * time.Second
 	retryPause     = time.Second
 	renewRetry     = 20 * time.Second
+
+	credentialPatience = 30 * time.Second
 )
 
 // Session is an enrolled CE's way to its job.
@@ -63,11 +66,20 @@ func Open(ctx context.Context, s seed.Seed, log *slog.Logger) (*Session, error) 
 }
 
 func (s *Session) dial() (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(s.gateway.Address, grpc.WithTransportCredentials(credentials.NewTLS(s.TLS())))
+	conn, err := grpc.NewClient(s.gateway.Address, grpc.WithTransportCredentials(credentials.NewTLS(s.TLS())), Reconnect())
 	if err != nil {
 		return nil, fmt.Errorf("gateway %s: %w", s.gateway.Address, err)
 	}
 	return conn, nil
+}
+
+// Reconnect has a connection tried anew every few seconds: the gateway is away
+// whenever the worker is restarted, and the job does not wait for ever.
+func Reconnect() grpc.DialOption {
+	return grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+		MinConnectTimeout: 5 * time.Second,
+	})
 }
 
 // enrol enrols, patiently.
@@ -199,9 +211,23 @@ func (s *Session) renew(ctx context.Context) error {
 	return s.use(reply.Issued)
 }
 
-// Credential gets a credential that the job names.
+// Credential gets a credential that the job names. It tries for a while: a
+// worker that has just started may not know the job yet.
 func (s *Session) Credential(ctx context.Context, id string) (CredentialReply, error) {
-	reply, err := call[CredentialRequest, CredentialReply](ctx, s.conn, MethodCredential, CredentialRequest{ID: id})
+	ctx, cancel := context.WithTimeout(ctx, credentialPatience)
+	defer cancel()
+	var reply CredentialReply
+	var err error
+	for {
+		reply, err = call[CredentialRequest, CredentialReply](ctx, s.conn, MethodCredential, CredentialRequest{ID: id})
+		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPause):
+		}
+	}
 	if err != nil {
 		return CredentialReply{}, fmt.Errorf("credential %q from the gateway %s: %w", id, s.gateway.Address, plain(err))
 	}

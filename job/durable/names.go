@@ -21,6 +21,10 @@ const UpdateEnrol = "enrol"
 // not enrolled.
 const QueryAccess = "access"
 
+// ActivityWatch is the name of the activity that watches a CE. It is tried again
+// whenever a worker stops, which is no trouble.
+const ActivityWatch = "WatchCE"
+
 // Enrolment is a CE by its name and the fingerprint of its key.
 type Enrolment struct {
 	CE       string `json:"ce"`
