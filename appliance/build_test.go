@@ -169,6 +169,13 @@ func TestReproducible(t *testing.T) {
 	if want := "imageport-ce-gcp.tar.gz imageport-ce.cdx.json imageport-ce.efi imageport-ce.iso imageport-ce.ova imageport-ce.raw imageport-ce.vhd"; strings.Join(names, " ") != want {
 		t.Errorf("%v, want %s", names, want)
 	}
+	for _, f := range r.Files[2:] { // the exports
+		check := exec.Command("sha256sum", "-c", filepath.Base(f.Path)+".sha256")
+		check.Dir = filepath.Dir(f.Path)
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", f.Path, err, out)
+		}
+	}
 	if r.Files[0].SHA256 != r.Digest || r.Name != appliance.Name || r.Version == "" || r.Unsigned != "" || !strings.HasSuffix(r.Kernel, "-cloud-amd64") {
 		t.Errorf("%+v", r)
 	}

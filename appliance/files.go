@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -41,15 +43,27 @@ func (o Options) write(ctx context.Context, a agent, image []byte, r *Result) er
 	}
 	for _, format := range o.Formats {
 		path := filepath.Join(o.Dir, Name+format.Suffix())
+		// Platform qemu compares the two; one of before must not be there with
+		// a disk of now.
+		if err := os.Remove(path + digestSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		info, err := export.WriteFile(ctx, path, format, loaded, options)
 		if err != nil {
 			return err
 		}
-		r.Files = append(r.Files, File{string(format), path, info.SizeBytes, hex.EncodeToString(info.SHA256[:])})
+		sum := hex.EncodeToString(info.SHA256[:])
+		if err := writeFile(path+digestSuffix, fmt.Appendf(nil, "%s  %s\n", sum, filepath.Base(path))); err != nil {
+			return err
+		}
+		r.Files = append(r.Files, File{string(format), path, info.SizeBytes, sum})
 		o.Step("%s: %.1f MiB", format, mib(int(info.SizeBytes)))
 	}
 	return nil
 }
+
+// digestSuffix is that of the files that sha256sum -c takes.
+const digestSuffix = ".sha256"
 
 // biosLoader puts our boot loader for BIOS machines on a disk.
 func biosLoader(image []byte) export.BIOSLoader {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"imageport/job"
@@ -82,15 +83,26 @@ func (a *app) promptSecret(ctx context.Context, flag, prompt string) (string, er
 // typed reads a line from the terminal, which does not show it.
 func (a *app) typed(ctx context.Context, terminal *os.File, prompt string) (string, error) {
 	fd := int(terminal.Fd())
-	before, err := term.GetState(fd)
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
+		return "", fmt.Errorf("the terminal: %w", err)
+	}
+	// Before the prompt: whoever types quickly would see the first letters.
+	silent := *before
+	silent.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &silent); err != nil {
 		return "", fmt.Errorf("the terminal: %w", err)
 	}
 	fmt.Fprintf(a.err, "%s: ", prompt)
 	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	// What an interrupted user has typed goes, or the shell would get it.
+	restore := uint(unix.TCSETS)
+	if ctx.Err() != nil {
+		restore = unix.TCSETSF
+	}
+	_ = unix.IoctlSetTermios(fd, restore, before)
 	fmt.Fprintln(a.err) // the user's line break was not shown either
 	if ctx.Err() != nil {
-		_ = term.Restore(fd, before) // the reader is still at it
 		return "", ctx.Err()
 	}
 	if errors.Is(err, io.EOF) {

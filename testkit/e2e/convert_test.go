@@ -25,8 +25,9 @@ import (
 	"imageport/testkit/winimage"
 )
 
-// maxEvents is the goal for the history of a job.
-const maxEvents = 60
+// maxEvents is the goal for the history of a job: six activities, the enrolment
+// of one CE, and a dozen search attributes and timers.
+const maxEvents = 66
 
 // The main job as an admin starts it: with the Temporal CLI and the
 // specification's JSON. The result boots, the parent is as it was, and nothing

@@ -57,7 +57,7 @@ func TestVMFaults(t *testing.T) {
 			r := newRig(t, winimage.Small())
 			before := r.files()
 			// The smallest machine, with the firmware that is there first.
-			cfg := qemu.Config{StateDir: r.State(), Image: image, Accel: "tcg", Firmware: "bios", MemoryMB: 320}
+			cfg := qemu.Config{StateDir: r.State(), Image: image, Accel: "tcg", Firmware: "bios", MemoryMB: 320, CPUs: 1}
 			if tc.vm != nil {
 				tc.vm(t, &cfg)
 			}
