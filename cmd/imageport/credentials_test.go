@@ -296,6 +296,7 @@ func TestCredentialsAtATerminal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	code = tt.start(ctx, append(add, "--replace"))
 	tt.answer("Password of svc: ", "s3cr3t-half", true)
+	time.Sleep(100 * time.Millisecond) // what is typed reaches the terminal by and by
 	cancel()
 	if got := <-code; got != exitInterrupted {
 		t.Errorf("%d: %q", got, tt.screen())
