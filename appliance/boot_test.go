@@ -35,7 +35,7 @@ func console(t *testing.T, program string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-serial", "stdio",
-		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512", "-no-reboot",
+		"-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "512", "-no-reboot",
 		"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd", "-drive", "if=pflash,format=raw,file="+vars,
 		"-drive", "if=none,id=boot,format=raw,file=fat:rw:"+filepath.Dir(filepath.Dir(boot)), "-device", "virtio-blk-pci,drive=boot,bootindex=1",
 		"-device", "virtio-scsi-pci", "-device", "nvme,serial=1,drive=data", "-drive", "if=none,id=data,driver=null-co,read-zeroes=on,size=1M",

@@ -76,7 +76,8 @@ type QEMU struct {
 	Accel string `toml:"accel"`
 	// Firmware is "uefi", the default, or "bios", for an image built with --bios.
 	Firmware string `toml:"firmware"`
-	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
+	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2;
+	// in emulation it has one processor.
 	// It needs 192 MiB at least.
 	MemoryMB int `toml:"memory_mb"`
 	CPUs     int `toml:"cpus"`

@@ -8,7 +8,7 @@ import (
 )
 
 // accelArguments are QEMU's, by accelerator.
-var accelArguments = map[string]string{kvm: "kvm", tcg: "tcg,thread=multi"}
+var accelArguments = map[string]string{kvm: "kvm", tcg: "tcg"}
 
 // probeTime is how long a machine may take to come to life. It is one that has
 // its first word after 0.1 s.

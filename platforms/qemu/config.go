@@ -32,7 +32,8 @@ type Config struct {
 	FirmwareCode, FirmwareVars string
 	// MemoryMB is the memory of a CE in MiB, by default 1024.
 	MemoryMB int
-	// CPUs is the number of processors of a CE, by default 2.
+	// CPUs is the number of processors of a CE, by default 2. An emulated
+	// machine has one.
 	CPUs int
 	// Network is how a CE reaches the worker and the share: "user", the
 	// default, which needs no rights; "bridge:NAME", a bridge of this machine

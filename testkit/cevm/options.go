@@ -36,7 +36,7 @@ type Options struct {
 
 	Machine   string // "q35" if empty
 	MemoryMiB int    // 512 if 0
-	CPUs      int    // 2 if 0
+	CPUs      int    // 1 if 0
 	Append    string // words for the kernel's command line; Direct only
 
 	Seed    []byte            // in fw_cfg, as seed.Key
@@ -66,8 +66,8 @@ const ovmf = "/usr/share/OVMF/OVMF_"
 func (o Options) arguments(dir string) ([]string, error) {
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-qmp", "unix:" + escape(filepath.Join(dir, "qmp")) + ",server=on,wait=off",
-		"-machine", cmp.Or(o.Machine, "q35"), "-accel", "tcg,thread=multi", "-cpu", "max",
-		"-m", strconv.Itoa(cmp.Or(o.MemoryMiB, 512)), "-smp", strconv.Itoa(cmp.Or(o.CPUs, 2))}
+		"-machine", cmp.Or(o.Machine, "q35"), "-accel", "tcg", "-cpu", "max",
+		"-m", strconv.Itoa(cmp.Or(o.MemoryMiB, 512)), "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1))}
 	start, err := o.start(dir)
 	if err != nil {
 		return nil, err

@@ -98,21 +98,32 @@ func (r rig) startHooked(h *hooks, door *proxy.Proxy) {
 		r.t.Fatal(err)
 	}
 	h.Driver = driver
+	r.startInside(func(cfg *worker.Config) {
+		cfg.Gateway.Address = door.Addr()
+		cfg.Platforms = platforms.Registry{job.PlatformLocal: h}
+		cfg.Interceptors = []interceptor.WorkerInterceptor{h}
+	})
+}
+
+// startInside runs a worker inside of the test until that ends.
+func (r rig) startInside(change func(*worker.Config)) {
+	r.t.Helper()
 	c, err := client.Dial(client.Options{HostPort: r.Temporal.Address, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w, err := worker.New(c, worker.Config{
+	cfg := worker.Config{
 		ResourceLocation: r.ResourceLocation,
 		Namespace:        devserver.Namespace,
 		Wallet:           wallet.Dir(r.Dir + "/wallet"),
-		Gateway:          worker.Gateway{Listen: r.Gateway(), Address: door.Addr(), KeyFile: filepath.Join(r.Dir, "gateway.key")},
+		Gateway:          worker.Gateway{Listen: r.Gateway(), KeyFile: filepath.Join(r.Dir, "gateway.key")},
 		Log:              slog.New(slog.DiscardHandler),
 		EnrolWithin:      time.Minute,
 		CELifetime:       15 * time.Minute,
-		Platforms:        platforms.Registry{job.PlatformLocal: h},
-		Interceptors:     []interceptor.WorkerInterceptor{h},
-	})
+		StateDir:         r.State(),
+	}
+	change(&cfg)
+	w, err := worker.New(c, cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,17 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
-
 	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
 	"imageport/platforms/qemu"
 	"imageport/testkit/cevm"
-	"imageport/testkit/devserver"
 	"imageport/testkit/winimage"
-	"imageport/wallet"
 	"imageport/worker"
 )
 
@@ -57,7 +51,7 @@ func TestVMFaults(t *testing.T) {
 			r := newRig(t, winimage.Small())
 			before := r.files()
 			// The smallest machine, with the firmware that is there first.
-			cfg := qemu.Config{StateDir: r.State(), Image: image, Accel: "tcg", Firmware: "bios", MemoryMB: 320, CPUs: 1}
+			cfg := qemu.Config{StateDir: r.State(), Image: image, Accel: "tcg", Firmware: "bios", MemoryMB: 320}
 			if tc.vm != nil {
 				tc.vm(t, &cfg)
 			}
@@ -65,7 +59,9 @@ func TestVMFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.startVMs(spoiler{driver, tc.spoil})
+			r.startInside(func(cfg *worker.Config) {
+				cfg.Platforms = platforms.Registry{job.PlatformQEMU: spoiler{driver, tc.spoil}}
+			})
 			id := r.start(r.body(func(b map[string]any) { b["platform"] = job.PlatformQEMU }))
 			s := r.wait(id, 4*time.Minute)
 			if s.Error == nil || s.Error.Code != job.CENeverCame || !strings.Contains(s.Error.Message, tc.says) {
@@ -77,39 +73,6 @@ func TestVMFaults(t *testing.T) {
 			r.noCE()
 		})
 	}
-}
-
-// startVMs runs a worker inside of the test with that platform.
-func (r rig) startVMs(d platforms.Driver) {
-	r.t.Helper()
-	c, err := client.Dial(client.Options{HostPort: r.Temporal.Address, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	w, err := worker.New(c, worker.Config{
-		ResourceLocation: r.ResourceLocation,
-		Namespace:        devserver.Namespace,
-		Wallet:           wallet.Dir(r.Dir + "/wallet"),
-		Gateway:          worker.Gateway{Listen: r.Gateway(), Address: "10.0.2.2:1", KeyFile: filepath.Join(r.Dir, "gateway.key")},
-		Log:              slog.New(slog.DiscardHandler),
-		EnrolWithin:      time.Minute,
-		CELifetime:       15 * time.Minute,
-		StateDir:         r.State(),
-		Platforms:        platforms.Registry{job.PlatformQEMU: d},
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- w.Run(ctx) }()
-	r.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			r.t.Errorf("worker: %v", err)
-		}
-		c.Close()
-	})
 }
 
 // withArguments makes a QEMU that has some arguments more.
