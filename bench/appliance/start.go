@@ -79,7 +79,7 @@ func starts(t *bench, image cevm.Image, temporal *devserver.Server, rounds int) 
 			}
 		}
 	}
-	fmt.Printf("until enrolled, %d starts of each; in a machine of 1024 MiB and 2 processors\n", rounds)
+	fmt.Printf("until enrolled, %d starts of each; in a machine of 1024 MiB and one processor\n", rounds)
 	for _, k := range kinds {
 		var wall, kernel []time.Duration
 		parts := make([][]time.Duration, len(stages))
