@@ -2,8 +2,15 @@ package job
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 )
+
+// Localhost reports whether host, a name or an address, is the machine itself.
+func Localhost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
 
 // CENetwork are the addresses of a Compositing Engine on a network without
 // DHCP.

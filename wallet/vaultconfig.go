@@ -2,9 +2,10 @@ package wallet
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
+
+	"imageport/job"
 )
 
 // VaultConfig says where the wallet is in HashiCorp Vault, and how to log on:
@@ -76,7 +77,7 @@ func (c VaultConfig) validate() (bad []error) {
 		refuse("the address is missing, as in https://vault.example.com:8200")
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		refuse("the address is not a URL such as https://vault.example.com:8200") // not quoted: there may be a password in it
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !job.Localhost(u.Hostname()):
 		refuse("the address %s would send passwords in clear text: use https", c.Address)
 	}
 	for _, p := range []struct{ key, path string }{{"mount", c.Mount}, {"prefix", c.Prefix}, {"auth_mount", c.AuthMount}} {
@@ -106,11 +107,6 @@ func (c VaultConfig) validate() (bad []error) {
 		refuse("jwt_file needs kubernetes_role")
 	}
 	return bad
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // path is the path of a credential as the vault program takes it.

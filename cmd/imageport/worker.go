@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"imageport/config"
+	"imageport/job"
 	"imageport/platforms/qemu"
 	"imageport/wallet"
 	"imageport/worker"
@@ -74,7 +75,5 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 // exposed reports whether the Temporal server is open to all on this machine.
 func exposed(o client.Options) bool {
 	host, _, err := net.SplitHostPort(o.HostPort)
-	ip := net.ParseIP(host)
-	local := err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
-	return local && o.ConnectionOptions.TLS == nil && o.Credentials == nil
+	return err == nil && job.Localhost(host) && o.ConnectionOptions.TLS == nil && o.Credentials == nil
 }

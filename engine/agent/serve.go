@@ -92,18 +92,13 @@ type dialFunc = func(context.Context, job.StorageLocation) (share.Store, error)
 // worker: the machine that the gateway is on.
 func outside(gateway string, dial dialFunc) dialFunc {
 	host, _, err := net.SplitHostPort(gateway)
-	if err != nil || loopback(host) {
+	if err != nil || job.Localhost(host) {
 		return dial
 	}
 	return func(ctx context.Context, where job.StorageLocation) (share.Store, error) {
-		if folder, err := where.Folder(); err == nil && loopback(folder.Host) {
+		if folder, err := where.Folder(); err == nil && job.Localhost(folder.Host) {
 			where = job.StorageLocation{CredentialID: where.CredentialID, Host: host, Port: folder.Port, SharePath: folder.Share + "/" + folder.Path}
 		}
 		return dial(ctx, where)
 	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
