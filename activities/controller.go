@@ -24,7 +24,7 @@ type Controller struct {
 	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
 	// Invite gives what a CE on the platform needs to enrol for a job, within
 	// EnrolWithin from now.
-	Invite func(platform, ce, job string, within time.Duration) (seed.Gateway, error)
+	Invite func(driver platforms.Driver, ce, job string, within time.Duration) (seed.Gateway, error)
 	// EnrolWithin is how long a CE may take from its creation until it reports.
 	EnrolWithin time.Duration
 	// CELifetime is after how long a CE ends by itself.
@@ -33,10 +33,8 @@ type Controller struct {
 
 // PreflightInput asks whether a conversion may go ahead.
 type PreflightInput struct {
-	Task     convert.Task `json:"task"`
-	Platform string       `json:"platform"`
-	// Network is that of CreateCEInput.
-	Network *job.CENetwork `json:"network,omitempty"`
+	job.Target
+	Task convert.Task `json:"task"`
 	// Verify is the request's.
 	Verify string `json:"verify,omitempty"`
 }
@@ -48,7 +46,7 @@ var preflights = make(chan struct{}, 16)
 // dials the share, inspects and plans on the image, and looks for the output,
 // other jobs that write it, and the platform. It changes nothing.
 func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.Admitted, error) {
-	driver, err := c.Platforms.Driver(in.Platform)
+	driver, err := c.Platforms.Driver(ctx, in.Target)
 	if err != nil {
 		return convert.Admitted{}, err
 	}
@@ -80,14 +78,19 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 			return convert.Admitted{}, err
 		}
 	}
-	spec, err := c.spec(ctx, CreateCEInput{Platform: in.Platform, Name: seed.Name(in.Task.Key), Job: in.Task.Job, Network: in.Network})
+	return admitted, c.checkCE(ctx, driver, CreateCEInput{Target: in.Target, Name: seed.Name(in.Task.Key), Job: in.Task.Job})
+}
+
+// checkCE asks the platform whether it would make the CE.
+func (c *Controller) checkCE(ctx context.Context, driver platforms.Driver, in CreateCEInput) error {
+	spec, err := c.spec(ctx, driver, in)
 	if err != nil {
-		return convert.Admitted{}, err
+		return err
 	}
 	if err := driver.Check(ctx, spec); err != nil {
-		return convert.Admitted{}, platforms.JobError(in.Platform, err)
+		return platforms.JobError(in.Platform, err)
 	}
-	return admitted, nil
+	return nil
 }
 
 // ProveBootInput names the output that firmware is to start.
@@ -120,12 +123,10 @@ func (c *Controller) ProveBoot(ctx context.Context, in ProveBootInput) (job.Boot
 
 // CreateCEInput orders a Compositing Engine.
 type CreateCEInput struct {
-	Platform string `json:"platform"`
-	Name     string `json:"name"`
-	Job      string `json:"job"`   // workflow id
-	RunID    string `json:"runId"` // original run id
-	// Network are the addresses of the CE, nil for DHCP.
-	Network *job.CENetwork `json:"network,omitempty"`
+	job.Target
+	Name  string `json:"name"`
+	Job   string `json:"job"`   // workflow id
+	RunID string `json:"runId"` // original run id
 }
 
 // CE is a Compositing Engine that was switched on.
@@ -138,11 +139,11 @@ type CE struct {
 // CreateCE makes the Compositing Engine, or finds the one that an earlier
 // attempt has made.
 func (c *Controller) CreateCE(ctx context.Context, in CreateCEInput) (CE, error) {
-	driver, err := c.Platforms.Driver(in.Platform)
+	driver, err := c.Platforms.Driver(ctx, in.Target)
 	if err != nil {
 		return CE{}, err
 	}
-	spec, err := c.spec(ctx, in)
+	spec, err := c.spec(ctx, driver, in)
 	if err != nil {
 		return CE{}, err
 	}
@@ -154,8 +155,8 @@ func (c *Controller) CreateCE(ctx context.Context, in CreateCEInput) (CE, error)
 	return CE{Ref: made.Ref, EnrolWithin: c.EnrolWithin}, nil
 }
 
-func (c *Controller) spec(ctx context.Context, in CreateCEInput) (platforms.Spec, error) {
-	gateway, err := c.Invite(in.Platform, in.Name, in.Job, c.EnrolWithin)
+func (c *Controller) spec(ctx context.Context, driver platforms.Driver, in CreateCEInput) (platforms.Spec, error) {
+	gateway, err := c.Invite(driver, in.Name, in.Job, c.EnrolWithin)
 	if err != nil {
 		return platforms.Spec{}, err
 	}
@@ -168,25 +169,41 @@ func (c *Controller) spec(ctx context.Context, in CreateCEInput) (platforms.Spec
 			Name:     in.Name,
 			Deadline: activity.GetInfo(ctx).ScheduledTime.Add(c.CELifetime),
 			Gateway:  gateway,
-			Network:  in.Network,
+			Network:  in.CENetwork,
 		},
 	}, nil
 }
 
 // DestroyCEInput names a Compositing Engine to remove.
 type DestroyCEInput struct {
-	Platform string `json:"platform"`
-	Name     string `json:"name"`
+	job.Target
+	Name string `json:"name"`
 }
 
 // DestroyCE removes a Compositing Engine and all that belongs to it. One that
 // is not there is destroyed already. Every failure is retried.
 func (c *Controller) DestroyCE(ctx context.Context, in DestroyCEInput) error {
-	driver, err := c.Platforms.Driver(in.Platform)
+	driver, err := c.Platforms.Driver(ctx, in.Target)
 	if err != nil {
 		return durable.Retried(err)
 	}
 	if err := driver.Destroy(ctx, in.Name); err != nil {
+		return durable.Retried(platforms.JobError(in.Platform, err))
+	}
+	return nil
+}
+
+// StopCEInput names a Compositing Engine to switch off.
+type StopCEInput = DestroyCEInput
+
+// StopCE switches a Compositing Engine off that does not answer any more, and
+// leaves it with its disks. Every failure is retried.
+func (c *Controller) StopCE(ctx context.Context, in StopCEInput) error {
+	driver, err := c.Platforms.Driver(ctx, in.Target)
+	if err != nil {
+		return durable.Retried(err)
+	}
+	if err := driver.Stop(ctx, in.Name); err != nil {
 		return durable.Retried(platforms.JobError(in.Platform, err))
 	}
 	return nil

@@ -17,8 +17,8 @@ const watchInterval = 2 * time.Second
 
 // WatchCEInput names a Compositing Engine to watch.
 type WatchCEInput struct {
-	Platform string `json:"platform"`
-	Name     string `json:"name"`
+	job.Target
+	Name string `json:"name"`
 }
 
 // CEStopped says that a Compositing Engine runs no more.
@@ -29,7 +29,7 @@ type CEStopped struct {
 // WatchCE watches a Compositing Engine until it has stopped or is gone, however
 // long that takes. A platform that does not answer says nothing about the CE.
 func (c *Controller) WatchCE(ctx context.Context, in WatchCEInput) (CEStopped, error) {
-	driver, err := c.Platforms.Driver(in.Platform)
+	driver, err := c.Platforms.Driver(ctx, in.Target)
 	if err != nil {
 		return CEStopped{}, err
 	}

@@ -84,6 +84,7 @@ const (
 	CENeverCame     Code = "CE_NEVER_CAME"    // the Compositing Engine did not enrol in time
 	CELost          Code = "CE_LOST"          // the Compositing Engine vanished, and so did its successors
 	PlatformError   Code = "PLATFORM_ERROR"   // the platform failed (retried for a while)
+	PlatformFull    Code = "PLATFORM_FULL"    // quota, space or capacity is used up (retried for a while)
 	PlatformRefused Code = "PLATFORM_REFUSED" // the platform will not do it, however often it is asked
 	CleanupFailed   Code = "CLEANUP_FAILED"   // something may have been left behind
 	Internal        Code = "INTERNAL"         // a defect of ours
@@ -102,7 +103,7 @@ const (
 // changing anything.
 func (c Code) Transient() bool {
 	switch c {
-	case WalletUnavailable, ShareUnreachable, ShareIO, PlatformError, TemporalUnreachable, "":
+	case WalletUnavailable, ShareUnreachable, ShareIO, PlatformError, PlatformFull, TemporalUnreachable, "":
 		return true
 	}
 	return false

@@ -3,6 +3,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error is a refusal or failure that a person can act on: a stable code, what
@@ -15,6 +16,8 @@ type Error struct {
 	Message string `json:"message"`
 	// Remedy says what to do. It is empty where nothing but a retry helps.
 	Remedy string `json:"remedy,omitempty"`
+	// RetryAfter is when another attempt makes sense, where that is known.
+	RetryAfter time.Duration `json:"-"`
 
 	cause error
 }
@@ -52,7 +55,7 @@ func At(place string, err error) error {
 		return nil
 	}
 	if e, ok := err.(*Error); ok {
-		return &Error{Code: e.Code, Message: place + ": " + e.Message, Remedy: e.Remedy, cause: err}
+		return &Error{Code: e.Code, Message: place + ": " + e.Message, Remedy: e.Remedy, RetryAfter: e.RetryAfter, cause: err}
 	}
 	return fmt.Errorf("%s: %w", place, err)
 }

@@ -35,13 +35,18 @@ const (
 // image is, and where the Compositing Engine is to run. Field names are those
 // of the specification; keys are matched without regard to case.
 type Request struct {
-	Platform             string          `json:"platform"`
-	PlatformCredentialID string          `json:"platformCredentialId,omitempty"`
+	Target
 	ResourceLocationID   string          `json:"resourceLocationId"`
 	InputStorageLocation StorageLocation `json:"inputStorageLocation"`
 	InputImageFilename   string          `json:"inputImageFilename"`
 	InputImageFormat     ImageFormat     `json:"inputImageFormat,omitempty"`
 	OverwriteOutput      bool            `json:"overwriteOutput,omitempty"`
+}
+
+// Target is the platform that a job uses, and where on it.
+type Target struct {
+	Platform             string `json:"platform"`
+	PlatformCredentialID string `json:"platformCredentialId,omitempty"`
 	Placement
 }
 
@@ -49,10 +54,37 @@ type Request struct {
 // Specification: "Reverse Imaging".
 type ReverseImage struct {
 	Request
-	OutputDiskName string `json:"outputDiskName"`
-	OutputSizeMB   SizeMB `json:"outputSizeMb,omitempty"`
-	ProvisionType  string `json:"provisionType,omitempty"`
+	OutputDiskName string        `json:"outputDiskName"`
+	OutputSizeMB   SizeMB        `json:"outputSizeMb,omitempty"`
+	ProvisionType  ProvisionType `json:"provisionType,omitempty"`
+
+	// What follows is ours.
+
+	// DryRun ends the job after its checks, with what it would do as the result.
+	DryRun bool `json:"dryRun,omitempty"`
+	// FixUps is FixUpsNone for a disk that is equal to the vDisk to the bit; ""
+	// makes its Windows fit to start from a disk of the platform.
+	FixUps string `json:"fixups,omitempty"`
+	// Verify is VerifyFull to read all of the disk and the image again; ""
+	// reads back what was written.
+	Verify string `json:"verify,omitempty"`
+	// CreateVM leaves a VM around the disk, switched off.
+	CreateVM bool `json:"createVm,omitempty"`
+	// VMName is that VM's name, by default the disk's without folder and extension.
+	VMName string `json:"vmName,omitempty"`
+	// IgnoreLock copies although PVS has the image in use.
+	IgnoreLock bool `json:"ignoreLock,omitempty"`
 }
+
+// ProvisionType is when the blocks of an output disk are allocated.
+type ProvisionType string
+
+// The provision types of vSphere. Other platforms have Thin only.
+const (
+	ProvisionThin        ProvisionType = "Thin"
+	ProvisionThick       ProvisionType = "Thick"            // allocated, zeroed when first written
+	ProvisionEagerZeroed ProvisionType = "EagerZeroedThick" // allocated and zeroed
+)
 
 // ConvertToUEFI asks for a GPT/UEFI differencing disk beside a BIOS/MBR vDisk.
 // Specification: "Convert to UEFI".
@@ -79,6 +111,10 @@ type ConvertToUEFI struct {
 const (
 	// VerifyBoot starts the output's own boot manager under UEFI firmware.
 	VerifyBoot = "boot"
+	// VerifyFull compares the whole output disk with the image.
+	VerifyFull = "full"
+	// FixUpsNone copies an image to the bit.
+	FixUpsNone = "none"
 	// PVSNext is the number after that of the vDisk's last version.
 	PVSNext = "next"
 )

@@ -19,16 +19,18 @@ func specification(t *testing.T, op Operation) []byte {
 
 func TestParseSpecification(t *testing.T) {
 	common := Request{
-		Platform:             "vSphere",
-		PlatformCredentialID: "ips-vsphere-login",
+		Target: Target{
+			Platform:             "vSphere",
+			PlatformCredentialID: "ips-vsphere-login",
+			Placement: Placement{
+				VSphere: VSphere{VCenterHost: "vcenter-8.megacorp.cust", Datacenter: "datacenter1", Datastore: "Datastore1", Cluster: "citrix"},
+				Network: "pvs-management",
+			},
+		},
 		ResourceLocationID:   "25b561b8-06b0-45bf-83b4-86ac84598443",
 		InputStorageLocation: StorageLocation{Type: "SMB", CredentialID: "pvs-smb", Host: "pvs-store.file.core.windows.net", SharePath: "disks"},
 		InputImageFilename:   "win10",
 		InputImageFormat:     FormatVHDX,
-		Placement: Placement{
-			VSphere: VSphere{VCenterHost: "vcenter-8.megacorp.cust", Datacenter: "datacenter1", Datastore: "Datastore1", Cluster: "citrix"},
-			Network: "pvs-management",
-		},
 	}
 	withSubscription := common
 	withSubscription.SubscriptionID = "ecaecd6d-3c8a-4aef-82c5-37bcd2128272"

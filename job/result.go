@@ -5,27 +5,46 @@ import (
 	"time"
 )
 
-// Result is what a completed convertToUefi job made or, of a dry run, would
-// make: that has no output, sizes or checksum, but the plan.
+// Result is what a completed job made or, of a dry run, would make: that has
+// no checksum or size of a file, but the plan.
 type Result struct {
-	DryRun     bool   `json:"dryRun,omitempty"`
-	Output     string `json:"output"` // UNC path
-	OutputFile string `json:"outputFile"`
-	SizeBytes  int64  `json:"sizeBytes,omitempty"`
-	SHA256     string `json:"sha256,omitempty"` // of the output file
+	DryRun bool `json:"dryRun,omitempty"`
+	// Output is the UNC path of a file on a share, or the name that the platform
+	// has for a disk.
+	Output     string `json:"output"`
+	OutputFile string `json:"outputFile,omitempty"`
+	SizeBytes  int64  `json:"sizeBytes,omitempty"` // of the file, or of the disk that a VM sees
+	SHA256     string `json:"sha256,omitempty"`    // of the output file
 	// ID is what children of the output will know it by: the data write GUID
 	// of a VHDX, the unique ID of a VHD.
 	ID               string `json:"id,omitempty"`
 	VirtualSizeBytes int64  `json:"virtualSizeBytes"`
 	ChangedBytes     int64  `json:"changedBytes,omitempty"` // guest-visible, in pages of 4 KiB
-	Parent           Parent `json:"parent"`
+	Parent           Parent `json:"parent,omitzero"`
 
-	DiskGUID       string       `json:"diskGuid"`
-	ESPPlacement   ESPPlacement `json:"espPlacement"`
-	Partitions     []Partition  `json:"partitions"`
-	WindowsProduct string       `json:"windowsProduct"`
-	WindowsBuild   int          `json:"windowsBuild"`
+	DiskGUID       string       `json:"diskGuid,omitempty"`
+	ESPPlacement   ESPPlacement `json:"espPlacement,omitempty"`
+	Partitions     []Partition  `json:"partitions,omitempty"`
+	WindowsProduct string       `json:"windowsProduct,omitempty"`
+	WindowsBuild   int          `json:"windowsBuild,omitempty"`
 	PVSTarget      string       `json:"pvsTarget,omitempty"` // version of the software in the image
+
+	// Source are the files that a reverseImage job read, from the base to the
+	// image itself.
+	Source []Parent `json:"source,omitempty"`
+	// CRC32C (Castagnoli) of the image's VirtualSizeBytes, in hexadecimal.
+	CRC32C string `json:"crc32c,omitempty"`
+	// Firmware is what the disk starts from, "uefi" or "bios", and Controller the
+	// kind of storage controller that its Windows has a driver for.
+	Firmware   string `json:"firmware,omitempty"`
+	Controller string `json:"controller,omitempty"`
+	// FixUps are the differences between the disk and the image.
+	FixUps []FixUp `json:"fixups,omitempty"`
+	// VM is what the platform calls the VM that was left around the disk.
+	VM string `json:"vm,omitempty"`
+	// ResumedBytes were copied by a try before the last one.
+	ResumedBytes int64 `json:"resumedBytes,omitempty"`
+
 	// Plan is everything that the conversion changes, of a dry run.
 	Plan json.RawMessage `json:"plan,omitempty"`
 
@@ -60,4 +79,15 @@ type Partition struct {
 	SizeBytes  int64  `json:"sizeBytes"`
 	// Windows marks C:.
 	Windows bool `json:"windows,omitempty"`
+}
+
+// FixUp is one thing that was changed on a disk so that it starts.
+type FixUp struct {
+	// What was changed: a value of the registry, a file, a structure of the disk.
+	What string `json:"what"`
+	// Old and New are what was there, "" if nothing was, and what is.
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+	// Why is for people.
+	Why string `json:"why"`
 }

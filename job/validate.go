@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -24,6 +25,19 @@ func (p *problems) port(key string, port int) {
 	if port < 0 || port > 65535 {
 		p.add("%s %d is not a TCP port", key, port)
 	}
+}
+
+// choice gives the standard spelling of a value that is the only one that a key
+// may have, or "".
+func (p *problems) choice(key, value, only string) string {
+	switch {
+	case value == "":
+	case strings.EqualFold(value, only):
+		value = only
+	default:
+		p.add("%s %q is not %s", key, value, only)
+	}
+	return value
 }
 
 func (p *problems) err() error {
@@ -66,10 +80,43 @@ func (r *Request) validate(bad *problems) {
 func (r *ReverseImage) validate(bad *problems) {
 	r.Request.validate(bad)
 	bad.require("outputDiskName", r.OutputDiskName)
-	r.ProvisionType = cmp.Or(r.ProvisionType, "Thin")
-	if !slices.Contains([]string{"Thin", "Thick", "EagerZeroedThick"}, r.ProvisionType) {
-		bad.add("provisionType %q is none of Thin, Thick, EagerZeroedThick", r.ProvisionType)
+	types := []ProvisionType{ProvisionThin, ProvisionThick, ProvisionEagerZeroed}
+	given := cmp.Or(r.ProvisionType, ProvisionThin)
+	if i := slices.IndexFunc(types, func(t ProvisionType) bool { return strings.EqualFold(string(t), string(given)) }); i >= 0 {
+		r.ProvisionType = types[i]
+	} else {
+		bad.add("provisionType %q is none of %s, %s, %s", given, types[0], types[1], types[2])
 	}
+	r.FixUps = bad.choice("fixups", r.FixUps, FixUpsNone)
+	r.Verify = bad.choice("verify", r.Verify, VerifyFull)
+	if r.OverwriteOutput {
+		bad.add("overwriteOutput: a disk on a platform is never replaced; remove it, or choose another outputDiskName")
+	}
+	if r.VMName != "" && !r.CreateVM {
+		bad.add("vmName is of use with createVm only")
+	}
+	if strings.ContainsFunc(r.VMName, unicode.IsControl) || utf8.RuneCountInString(r.VMName) > vmNameLimit {
+		bad.add("vmName %q is no name of a VM: want at most %d printable characters", r.VMName, vmNameLimit)
+	}
+}
+
+// vmNameLimit is how many characters vSphere takes in the name of a VM.
+const vmNameLimit = 80
+
+// VM is the name of the VM that is to be left, "" for none.
+func (r *ReverseImage) VM() string {
+	if !r.CreateVM {
+		return ""
+	}
+	base := r.OutputDiskName[strings.LastIndexAny(r.OutputDiskName, "/]")+1:]
+	return cmp.Or(r.VMName, strings.TrimSpace(strings.TrimSuffix(base, path.Ext(base))))
+}
+
+// OutputID identifies the output disk: no two jobs may write it.
+func (r *ReverseImage) OutputID() string {
+	// On other platforms than vSphere one worker's configuration says where.
+	where := cmp.Or(r.VCenterHost, r.ResourceLocationID) + "/" + r.Datacenter
+	return printable(strings.ToLower(fmt.Sprintf("disk/%s/%s/%s", r.Platform, where, r.OutputDiskName)))
 }
 
 func (r *ConvertToUEFI) validate(bad *problems) {
@@ -89,11 +136,7 @@ func (r *ConvertToUEFI) validate(bad *problems) {
 		bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
 		bad.pvsReady(&r.Request, r.OutputFile())
 	}
-	if r.Verify != "" && !strings.EqualFold(r.Verify, VerifyBoot) {
-		bad.add("verify %q is not %s", r.Verify, VerifyBoot)
-	} else if r.Verify != "" {
-		r.Verify = VerifyBoot
-	}
+	r.Verify = bad.choice("verify", r.Verify, VerifyBoot)
 	r.UEFIOptions.validate(bad)
 }
 

@@ -25,6 +25,11 @@ type Driver interface {
 	// Destroy removes.
 	Create(ctx context.Context, ce Spec) (Instance, error)
 
+	// Stop switches the CE off, as pulling its plug does, and leaves it with its
+	// disks: Create starts it again. To stop what is off or not there is a
+	// success.
+	Stop(ctx context.Context, name string) error
+
 	// Destroy stops the CE and removes it and everything that belongs to it.
 	// To destroy what is not there is a success.
 	Destroy(ctx context.Context, name string) error

@@ -3,6 +3,7 @@ package platforms
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"imageport/job"
 )
@@ -35,6 +36,8 @@ type Error struct {
 	Kind Kind
 	// Err says what failed, on what, and how.
 	Err error
+	// RetryAfter is when the platform wants to be asked again, 0 if it did not say.
+	RetryAfter time.Duration
 }
 
 // Errorf makes an *Error. The message is formatted as by fmt.Errorf.
@@ -74,18 +77,25 @@ func JobError(platform string, err error) *job.Error {
 	if !ok {
 		o = outcomes[Internal]
 	}
-	return job.Errorf(o.code, o.remedy, "platform %s: %w", platform, err)
+	out := job.Errorf(o.code, o.remedy, "platform %s: %w", platform, err)
+	out.RetryAfter = o.retryAfter
+	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
+		out.RetryAfter = e.RetryAfter
+	}
+	return out
 }
 
 var outcomes = map[Kind]struct {
 	code   job.Code
 	remedy string
+	// retryAfter, where it is not 0, is used in place of the retry policy's.
+	retryAfter time.Duration
 }{
-	NotFound:   {job.PlatformRefused, "Check that what the request and the worker's configuration name exists on the platform"},
-	Foreign:    {job.PlatformRefused, "The name is taken by something that this job did not make; look at it, and remove it if it is not needed"},
-	Busy:       {job.PlatformError, ""},
-	Full:       {job.PlatformError, "Free some capacity on the platform"},
-	Denied:     {job.PlatformRefused, "Check the platform's credential and its rights"},
-	BadRequest: {job.BadRequest, "Correct the request or the worker's configuration"},
-	Internal:   {job.PlatformError, ""},
+	NotFound:   {code: job.PlatformRefused, remedy: "Check that what the request and the worker's configuration name exists on the platform"},
+	Foreign:    {code: job.PlatformRefused, remedy: "The name is taken by something that this job did not make; look at it, and remove it if it is not needed"},
+	Busy:       {code: job.PlatformError},
+	Full:       {code: job.PlatformFull, remedy: "Free some capacity on the platform", retryAfter: 2 * time.Minute},
+	Denied:     {code: job.PlatformRefused, remedy: "Check the platform's credential and its rights"},
+	BadRequest: {code: job.BadRequest, remedy: "Correct the request or the worker's configuration"},
+	Internal:   {code: job.PlatformError},
 }

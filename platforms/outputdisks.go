@@ -1,6 +1,10 @@
 package platforms
 
-import "context"
+import (
+	"context"
+
+	"imageport/job"
+)
 
 // OutputDisks is what a Driver implements in addition if its platform can give
 // a CE a disk that outlives it: the output of a job, in the platform's own
@@ -35,6 +39,9 @@ type OutputDisk struct {
 	Format DiskFormat
 	// SizeBytes is the size of the disk that the CE sees, a multiple of 1 MiB.
 	SizeBytes int64
+	// Provision says when its blocks are allocated, on a platform that has a
+	// choice. Empty is job.ProvisionThin.
+	Provision job.ProvisionType
 }
 
 // DiskFormat is the format of a disk's file.

@@ -19,7 +19,7 @@ type fake struct {
 }
 
 func TestRegistry(t *testing.T) {
-	r := platforms.Registry{"local": fake{name: "local"}, "Xen": fake{name: "xen"}}
+	r := platforms.Registry{"local": platforms.Always(fake{name: "local"}), "Xen": platforms.Always(fake{name: "xen"})}
 	for _, tc := range []struct {
 		platform, want string
 		in             []string // parts of the error
@@ -28,13 +28,13 @@ func TestRegistry(t *testing.T) {
 		{platform: " LOCAL ", want: "local"},
 		{platform: "xenserver", want: "xen"},
 		{platform: "CitrixHypervisor", want: "xen"},
-		{platform: "VSPHERE", in: []string{"platform vSphere is one of the specification's", "no driver for it yet", "Xen, local"}},
+		{platform: "VSPHERE", in: []string{"platform vSphere is one of the specification's", "no driver for it", "Xen, local"}},
 		{platform: "GoogleCloud", in: []string{"platform GCP is one of the specification's"}},
 		{platform: "vspere", in: []string{`there is no platform "vspere"`, "Xen, local"}},
 		{platform: "", in: []string{`there is no platform ""`}},
 	} {
 		t.Run(tc.platform, func(t *testing.T) {
-			d, err := r.Driver(tc.platform)
+			d, err := r.Driver(t.Context(), job.Target{Platform: tc.platform})
 			if tc.want != "" {
 				if err != nil || d.(fake).name != tc.want {
 					t.Fatalf("got %v, %v; want %s", d, err, tc.want)
@@ -51,7 +51,7 @@ func TestRegistry(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (platforms.Registry{}).Driver("local"); !strings.Contains(err.Error(), "no platform at all") {
+	if _, err := (platforms.Registry{}).Driver(t.Context(), job.Target{Platform: "local"}); !strings.Contains(err.Error(), "no platform at all") {
 		t.Errorf("empty registry: %v", err)
 	}
 }
@@ -65,7 +65,7 @@ func TestJobError(t *testing.T) {
 		{platforms.Errorf(platforms.NotFound, "%w", platforms.ErrNotFound), job.PlatformRefused},
 		{platforms.Errorf(platforms.Foreign, "x"), job.PlatformRefused},
 		{platforms.Errorf(platforms.Busy, "x"), job.PlatformError},
-		{platforms.Errorf(platforms.Full, "x"), job.PlatformError},
+		{platforms.Errorf(platforms.Full, "x"), job.PlatformFull},
 		{platforms.Errorf(platforms.Denied, "mark: %w", cause), job.PlatformRefused},
 		{platforms.Errorf(platforms.BadRequest, "x"), job.BadRequest},
 		{platforms.Errorf(platforms.Internal, "x"), job.PlatformError},

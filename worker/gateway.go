@@ -34,18 +34,14 @@ func (w *Worker) openGateway() error {
 }
 
 // invite gives a Compositing Engine what it needs to enrol for its job.
-func (w *Worker) invite(platform, ce, jobID string, within time.Duration) (seed.Gateway, error) {
-	driver, err := w.drivers.Driver(platform)
-	if err != nil {
-		return seed.Gateway{}, err
-	}
+func (w *Worker) invite(driver platforms.Driver, ce, jobID string, within time.Duration) (seed.Gateway, error) {
 	address := w.cfg.Gateway.Address
 	if near, ok := driver.(platforms.Neighbour); ok && near.WorkerHost() != "" {
 		address = net.JoinHostPort(near.WorkerHost(), w.gateway.Port())
 	}
 	if address == "" {
 		return seed.Gateway{}, job.Errorf(job.BadRequest, `Set "address" under [gateway] in the worker's configuration to what Compositing Engines are to dial, as worker.example.com:7443`,
-			"platform %s: the worker does not know under which address its Compositing Engines reach it", platform)
+			"the worker does not know under which address its Compositing Engines reach it")
 	}
 	return w.gateway.Invite(gateway.Peer{CE: ce, Job: jobID}, address, within)
 }

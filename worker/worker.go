@@ -87,14 +87,14 @@ func registry(cfg Config) (platforms.Registry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
-		drivers[localPlatform] = driver
+		drivers[localPlatform] = platforms.Always(driver)
 	}
 	if cfg.QEMU.Image != "" {
 		driver, err := qemu.New(cfg.QEMU)
 		if err != nil {
 			return nil, fmt.Errorf("worker configuration: %w", err)
 		}
-		drivers[job.PlatformQEMU] = driver
+		drivers[job.PlatformQEMU] = platforms.Always(driver)
 	}
 	maps.Copy(drivers, cfg.Platforms)
 	return drivers, nil

@@ -89,7 +89,7 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 }
 
 func (c *convertToUEFI) preflight(ctx workflow.Context) error {
-	in := activities.PreflightInput{Task: c.task, Platform: c.status.Platform, Network: c.network, Verify: c.req.Verify}
+	in := activities.PreflightInput{Target: c.target, Task: c.task, Verify: c.req.Verify}
 	if err := workflow.ExecuteActivity(checking(ctx, "check "+c.task.Input), ctl.Preflight, in).Get(ctx, &c.admitted); err != nil {
 		return err
 	}

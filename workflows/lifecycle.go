@@ -35,7 +35,7 @@ type lifecycle struct {
 	enrolled durable.Enrolment
 	rivals   bool // another key was shown for it
 	access   durable.Access
-	network  *job.CENetwork // of CEs
+	target   job.Target
 }
 
 // begin sets up the status and its query. It does not block: a query may come
@@ -79,7 +79,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 		j.status.Output = folder.UNC(outputFile)
 	}
 	j.status.Warnings = warnings
-	j.network = r.CENetwork
+	j.target = r.Target
 	j.access.Credentials = []string{r.InputStorageLocation.CredentialID}
 	j.describe(ctx)
 	if queue := workflow.GetInfo(ctx).TaskQueueName; queue != r.ResourceLocationID {
@@ -205,11 +205,10 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 		return err
 	}
 	in := activities.CreateCEInput{
-		Platform: j.status.Platform,
-		Name:     j.status.CE,
-		Job:      j.status.JobID,
-		RunID:    workflow.GetInfo(ctx).OriginalRunID,
-		Network:  j.network,
+		Target: j.target,
+		Name:   j.status.CE,
+		Job:    j.status.JobID,
+		RunID:  workflow.GetInfo(ctx).OriginalRunID,
 	}
 	var made activities.CE
 	if err := workflow.ExecuteActivity(creating(ctx, "create "+in.Name), ctl.CreateCE, in).Get(ctx, &made); err != nil {
@@ -217,7 +216,7 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 	}
 	wctx, done := workflow.WithCancel(ctx)
 	defer done()
-	watch := workflow.ExecuteActivity(watching(wctx, "watch "+in.Name), ctl.WatchCE, activities.WatchCEInput{Platform: in.Platform, Name: in.Name})
+	watch := workflow.ExecuteActivity(watching(wctx, "watch "+in.Name), ctl.WatchCE, activities.WatchCEInput{Target: in.Target, Name: in.Name})
 	cctx, abandon := workflow.WithCancel(ctx)
 	var gone *ceLost
 	lose := func(cause string) {
@@ -266,7 +265,7 @@ func (j *lifecycle) destroyCE(ctx workflow.Context) error {
 	if j.ces == 0 {
 		return nil
 	}
-	in := activities.DestroyCEInput{Platform: j.status.Platform, Name: j.status.CE}
+	in := activities.DestroyCEInput{Target: j.target, Name: j.status.CE}
 	return workflow.ExecuteActivity(cleaning(ctx, "destroy "+in.Name), ctl.DestroyCE, in).Get(ctx, nil)
 }
 

@@ -29,7 +29,7 @@ func Failure(err error) error {
 		return application(&job.Error{Code: job.Internal, Message: err.Error()}, false)
 	}
 	if err != error(e) { // keep the context that was wrapped around it
-		e = &job.Error{Code: e.Code, Message: strings.ReplaceAll(err.Error(), e.Error(), e.Message), Remedy: e.Remedy}
+		e = &job.Error{Code: e.Code, Message: strings.ReplaceAll(err.Error(), e.Error(), e.Message), Remedy: e.Remedy, RetryAfter: e.RetryAfter}
 	}
 	return application(e, !e.Code.Transient())
 }
@@ -46,7 +46,7 @@ func Retried(err error) error {
 }
 
 func application(e *job.Error, nonRetryable bool) error {
-	return temporal.NewApplicationErrorWithOptions(string(e.Code)+": "+e.Error(), string(e.Code), temporal.ApplicationErrorOptions{NonRetryable: nonRetryable, Details: []any{*e}})
+	return temporal.NewApplicationErrorWithOptions(string(e.Code)+": "+e.Error(), string(e.Code), temporal.ApplicationErrorOptions{NonRetryable: nonRetryable, NextRetryDelay: e.RetryAfter, Details: []any{*e}})
 }
 
 // FromFailure gives the job.Error that a failure of a workflow or activity

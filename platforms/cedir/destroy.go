@@ -85,6 +85,32 @@ func (s *Store) Destroy(ctx context.Context, name string) error {
 	return Fail("destroy", name, s.destroy(ctx, dir))
 }
 
+// Stop does what platforms.Driver asks for.
+func (s *Store) Stop(ctx context.Context, name string) error {
+	if !seed.ValidName(name) {
+		return platforms.Errorf(platforms.BadRequest, "stop: %q is no name for a CE", name)
+	}
+	dir := s.Dir(name)
+	release, err := lockDir(ctx, dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return Fail("stop", name, err)
+	}
+	defer release()
+	path := filepath.Join(dir, LockFile)
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrNotExist) { // its creation did not get so far
+		return nil
+	}
+	if err != nil {
+		return Fail("stop", name, &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	defer Unlock(fd)
+	return Fail("stop", name, s.end(ctx, dir, fd))
+}
+
 // destroy ends all processes of the CE and removes its directory, under the
 // lock of the directory.
 func (s *Store) destroy(ctx context.Context, dir string) error {

@@ -101,6 +101,9 @@ func (d *Driver) Create(ctx context.Context, ce platforms.Spec) (platforms.Insta
 	return d.store.Create(ctx, ce)
 }
 
+// Stop implements platforms.Driver.
+func (d *Driver) Stop(ctx context.Context, name string) error { return d.store.Stop(ctx, name) }
+
 // Destroy implements platforms.Driver.
 func (d *Driver) Destroy(ctx context.Context, name string) error { return d.store.Destroy(ctx, name) }
 

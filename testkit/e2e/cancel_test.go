@@ -100,7 +100,7 @@ func (r rig) startHooked(h *hooks, door *proxy.Proxy) {
 	h.Driver = driver
 	r.startInside(func(cfg *worker.Config) {
 		cfg.Gateway.Address = door.Addr()
-		cfg.Platforms = platforms.Registry{job.PlatformLocal: h}
+		cfg.Platforms = platforms.Registry{job.PlatformLocal: platforms.Always(h)}
 		cfg.Interceptors = []interceptor.WorkerInterceptor{h}
 	})
 }

@@ -60,7 +60,7 @@ func TestVMFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.startInside(func(cfg *worker.Config) {
-				cfg.Platforms = platforms.Registry{job.PlatformQEMU: spoiler{driver, tc.spoil}}
+				cfg.Platforms = platforms.Registry{job.PlatformQEMU: platforms.Always(spoiler{driver, tc.spoil})}
 			})
 			id := r.start(r.body(func(b map[string]any) { b["platform"] = job.PlatformQEMU }))
 			s := r.wait(id, 4*time.Minute)
