@@ -34,10 +34,10 @@ type Result struct {
 	Source []Parent `json:"source,omitempty"`
 	// CRC32C (Castagnoli) of the image's VirtualSizeBytes, in hexadecimal.
 	CRC32C string `json:"crc32c,omitempty"`
-	// Firmware is what the disk starts from, "uefi" or "bios", and Controller the
-	// kind of storage controller that its Windows has a driver for.
-	Firmware   string `json:"firmware,omitempty"`
-	Controller string `json:"controller,omitempty"`
+	// Firmware is what the disk starts from, and Controllers are those that its
+	// Windows has a driver for, the best one for the platform first.
+	Firmware    Firmware     `json:"firmware,omitempty"`
+	Controllers []Controller `json:"controllers,omitempty"`
 	// FixUps are the differences between the disk and the image.
 	FixUps []FixUp `json:"fixups,omitempty"`
 	// VM is what the platform calls the VM that was left around the disk.

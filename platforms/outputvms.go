@@ -1,6 +1,10 @@
 package platforms
 
-import "context"
+import (
+	"context"
+
+	"imageport/job"
+)
 
 // OutputVMs is what an OutputDisks implements in addition if it can leave a VM
 // around a disk that was kept.
@@ -25,35 +29,11 @@ type OutputVM struct {
 	// Disk is the OutputDisk.Name of the kept disk.
 	Disk string
 	// Firmware and Controller are what the disk's content starts from.
-	Firmware   Firmware
-	Controller Controller
+	Firmware   job.Firmware
+	Controller job.Controller
 	// WindowsBuild is the build number of the Windows on the disk, 0 if there is
 	// none or it is not known.
 	WindowsBuild int
 	// Server says that it is one of the server editions.
 	Server bool
 }
-
-// Firmware is what starts a VM.
-type Firmware string
-
-// The kinds of firmware.
-const (
-	BIOS Firmware = "bios"
-	UEFI Firmware = "uefi"
-)
-
-// Controller is the kind of storage controller that a VM's disk is attached to.
-type Controller string
-
-// The controllers that a Windows may have a driver for.
-const (
-	PVSCSI Controller = "pvscsi" // VMware's paravirtual SCSI
-	LSISAS Controller = "lsisas" // LSI Logic SAS
-	LSI    Controller = "lsi"    // LSI Logic parallel SCSI
-	AHCI   Controller = "ahci"   // SATA
-	NVMe   Controller = "nvme"
-	VirtIO Controller = "virtio" // virtio-scsi or virtio-blk
-	XenBD  Controller = "xenbd"  // Xen's paravirtual block device
-	VMBus  Controller = "vmbus"  // Hyper-V's
-)
