@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-//go:embed efi/*.c efi/*.h
+//go:embed efi/*.c efi/*.h bios/*
 var sources embed.FS
 
 // ErrNoToolchain says that gnu-efi's headers or libraries were not found.
@@ -24,6 +24,23 @@ var ErrNoToolchain = errors.New("oracle: gnu-efi is not installed")
 type Paths struct {
 	BootMgr string // in the place of bootmgfw.efi and bootx64.efi
 	WinLoad string // in the place of \Windows\System32\winload.efi
+
+	// What a BIOS starts: the code of the master boot record, at most 440 bytes,
+	// and that of a boot sector of NTFS from BootCodeOffset on.
+	MBRCode, BootCode string
+}
+
+// BootCodeOffset is where the code is in a boot sector of NTFS, behind its
+// parameters, and BootCodeLimit how many bytes it may have.
+const (
+	BootCodeOffset = 0x54
+	BootCodeLimit  = 510 - BootCodeOffset
+)
+
+// biosPrograms are what a BIOS starts, by the address at which it runs.
+var biosPrograms = map[string]string{
+	"mbr":  "0x600",
+	"boot": "0x7c54", // BootCodeOffset
 }
 
 // The programs and the objects that they are linked from.
@@ -61,6 +78,9 @@ func Build(ctx context.Context, dir string) (Paths, error) {
 	paths := Paths{
 		BootMgr: filepath.Join(built, "bootmgr.efi"),
 		WinLoad: filepath.Join(built, "winload.efi"),
+
+		MBRCode:  filepath.Join(built, "mbr.bin"),
+		BootCode: filepath.Join(built, "boot.bin"),
 	}
 	if _, err := os.Stat(built); err == nil {
 		return paths, nil
@@ -89,7 +109,7 @@ func Build(ctx context.Context, dir string) (Paths, error) {
 // contentHash is over everything of ours that determines the programs.
 func contentHash() (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, programs, compilerFlags, imageSections)
+	fmt.Fprintln(h, programs, compilerFlags, imageSections, biosPrograms)
 	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -112,6 +132,14 @@ func compile(ctx context.Context, work string, src fs.FS) error {
 	}
 	if err := os.Mkdir(filepath.Join(work, "out"), 0o755); err != nil {
 		return fmt.Errorf("oracle: %w", err)
+	}
+	for program, address := range biosPrograms {
+		if err := run(ctx, work, "as", "--32", "-I", "bios", "-o", program+".o", "bios/"+program+".S"); err != nil {
+			return err
+		}
+		if err := run(ctx, work, "ld", "-m", "elf_i386", "-Ttext", address, "--oformat", "binary", "-o", "out/"+program+".bin", program+".o"); err != nil {
+			return err
+		}
 	}
 	for program, modules := range programs {
 		var objects []string

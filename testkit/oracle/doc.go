@@ -11,4 +11,7 @@
 // Windows boots: it knows what is publicly known of the formats, follows only
 // partitions, devices to be located and RAM disks, and only plain NTFS files,
 // and replays no transaction logs: a hive that needs them fails.
+//
+// For disks that a BIOS starts there is boot code that goes from the master boot
+// record to the boot sector of the active partition, and no further.
 package oracle

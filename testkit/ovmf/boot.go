@@ -31,7 +31,10 @@ type Options struct {
 	Format     string        // of the image, as QEMU calls it; empty is raw
 	SectorSize int           // logical, in bytes: 512, also for 0, or 4096
 	Timeout    time.Duration // 0 is two minutes
-	Screenshot string        // if not empty: where to put a PNG of the screen at the verdict
+	// BIOS starts the disk with SeaBIOS. Its oracle goes as far as the boot sector
+	// of the active partition.
+	BIOS       bool
+	Screenshot string // if not empty: where to put a PNG of the screen at the verdict
 }
 
 const defaultTimeout = 2 * time.Minute
@@ -107,19 +110,22 @@ func arguments(opt Options, dir string) ([]string, error) {
 	if _, err := os.Stat(opt.Disk); err != nil {
 		return nil, fmt.Errorf("ovmf: %w", err)
 	}
-	code, vars, err := firmware(dir)
-	if err != nil {
-		return nil, err
-	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-M", "q35", "-accel", "tcg,thread=multi", "-m", "512",
 		"-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
-		"-drive", "if=pflash,format=raw,readonly=on,file=" + escape(code),
-		"-drive", "if=pflash,format=raw,file=" + escape(vars),
+	}
+	if !opt.BIOS {
+		code, vars, err := firmware(dir)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-drive", "if=pflash,format=raw,readonly=on,file="+escape(code),
+			"-drive", "if=pflash,format=raw,file="+escape(vars))
+	}
+	args = append(args,
 		// What the firmware writes goes to a temporary file. (An ATA disk
 		// cannot be read-only.)
-		"-drive", "id=disk,if=none,snapshot=on,format=" + opt.Format + ",file=" + escape(opt.Disk),
-	}
+		"-drive", "id=disk,if=none,snapshot=on,format="+opt.Format+",file="+escape(opt.Disk))
 	switch opt.SectorSize {
 	case 0, 512:
 		args = append(args, "-device", "ahci,id=ahci", "-device", "ide-hd,drive=disk,bus=ahci.0")

@@ -21,8 +21,12 @@ type Check struct {
 	Detail string // what was found or, if not OK, what is wrong
 }
 
-// loaderCheck is the line that the stand-in for winload.efi prints.
-const loaderCheck = "winload"
+// The last lines of the oracle: that of the stand-in for winload.efi, and under a
+// BIOS that of the boot sector.
+const (
+	loaderCheck = "winload"
+	sectorCheck = "boot-sector"
+)
 
 // Failed gives the check that failed, if one did.
 func (r Report) Failed() (Check, bool) {
@@ -63,7 +67,7 @@ func (r *Report) add(line string) {
 	case "VERDICT":
 		r.Verdict = rest
 		last := len(r.Checks) - 1
-		r.Passed = rest == "PASS" && last >= 0 && r.Checks[last].Name == loaderCheck && r.Checks[last].OK
+		r.Passed = rest == "PASS" && last >= 0 && (r.Checks[last].Name == loaderCheck || r.Checks[last].Name == sectorCheck) && r.Checks[last].OK
 	}
 }
 

@@ -30,8 +30,10 @@ type Proxy struct {
 	refuse  bool
 	closed  bool
 	delay   time.Duration
-	count   [2]int64 // bytes forwarded, by Direction
-	total   int      // connections accepted
+	rate    int64        // bytes a second, each way; 0 is no limit
+	turn    [2]time.Time // when the next byte may go, by Direction
+	count   [2]int64     // bytes forwarded, by Direction
+	total   int          // connections accepted
 	trigger [2]*trigger
 	open    map[*pair]struct{}
 }
@@ -99,6 +101,29 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
+}
+
+// Rate lets so many bytes through in a second, each way, over all connections; 0
+// is no limit.
+func (p *Proxy) Rate(bytesPerSecond int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytesPerSecond
+}
+
+// reserve gives the time at which n bytes may go.
+func (p *Proxy) reserve(d Direction, n int) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate == 0 {
+		return time.Time{}
+	}
+	at := p.turn[d]
+	if now := time.Now(); at.Before(now) {
+		at = now
+	}
+	p.turn[d] = at.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
+	return at
 }
 
 // Stall forwards nothing more until Resume. Connections stay open, and new ones
@@ -252,6 +277,7 @@ func (p *Proxy) forward(c *pair, d Direction) {
 	})
 	for x := range pieces {
 		time.Sleep(time.Until(x.due))
+		time.Sleep(time.Until(p.reserve(d, len(x.data))))
 		if !p.write(c, to, d, x.data) {
 			break
 		}

@@ -18,13 +18,14 @@ import (
 
 // version is of everything that the plan of a disk does not tell: raise it when
 // the same files are put on the disk in another way.
-const version = "2"
+const version = "3"
 
 // plan is a disk before it is made.
 type plan struct {
 	spec       Spec
 	partitions []Partition
 	trees      map[int]*tree // by the partition's number
+	programs   oracle.Paths
 }
 
 // newPlan decides on everything that will be on the disk. The oracle is built,
@@ -43,7 +44,7 @@ func newPlan(ctx context.Context, spec Spec, oracleDir string) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plan{spec: spec, partitions: partitions, trees: files}, nil
+	return &plan{spec: spec, partitions: partitions, trees: files, programs: programs}, nil
 }
 
 // key identifies the disk: equal keys, equal disks, but for what NTFS stamps.
@@ -132,6 +133,9 @@ func (p *plan) build(ctx context.Context, path string) error {
 		if err := errors.Join(err, in.Close()); err != nil {
 			return err
 		}
+	}
+	if err := p.bootable(out); err != nil {
+		return err
 	}
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("winimage: %w", err)

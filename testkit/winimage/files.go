@@ -159,6 +159,9 @@ func windowsFiles(t *tree, spec Spec, d disk, programs oracle.Paths) error {
 	for _, program := range []string{"winload.exe", "winresume.exe", "ntoskrnl.exe", "hal.dll"} {
 		t.add("Windows/System32/"+program, portableExecutable(machine), size.program)
 	}
+	for _, n := range nativeDrivers {
+		t.add("Windows/System32/drivers/"+n.name+".sys", portableExecutable(machine), 20<<10)
+	}
 	if err := hiveFiles(t, spec, d); err != nil {
 		return err
 	}

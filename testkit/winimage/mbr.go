@@ -1,6 +1,13 @@
 package winimage
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+
+	"imageport/testkit/oracle"
+)
 
 const (
 	signatureAt = 440
@@ -8,13 +15,41 @@ const (
 	bootMarkAt  = 510
 )
 
-// bootCode halts: nothing here is started by a BIOS.
-var bootCode = []byte{0xfa, 0xf4, 0xeb, 0xfd} // cli; hlt; jmp back to hlt
+// bootable puts the oracle's code where a BIOS looks: into the master boot record
+// and into the boot sector of the active partition.
+func (p *plan) bootable(out io.WriterAt) error {
+	put := func(path string, at int64, limit int) error {
+		code, err := os.ReadFile(path)
+		if err == nil && len(code) > limit {
+			err = fmt.Errorf("%s has %d bytes, room is for %d", path, len(code), limit)
+		}
+		if err == nil {
+			_, err = out.WriteAt(code, at)
+		}
+		if err != nil {
+			return fmt.Errorf("winimage: boot code: %w", err)
+		}
+		return nil
+	}
+	if p.spec.NoMBR || p.spec.SectorSize != 512 {
+		return nil
+	}
+	if err := put(p.programs.MBRCode, 0, signatureAt); err != nil {
+		return err
+	}
+	for _, partition := range p.partitions {
+		if partition.Active && partition.Content == NTFS {
+			if err := put(p.programs.BootCode, partition.StartBytes+oracle.BootCodeOffset, oracle.BootCodeLimit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // mbr is the first 512 bytes of the disk.
 func mbr(spec Spec, partitions []Partition) []byte {
 	sector := make([]byte, 512)
-	copy(sector, bootCode)
 	binary.LittleEndian.PutUint32(sector[signatureAt:], spec.Signature)
 	n := 0
 	for _, p := range partitions {

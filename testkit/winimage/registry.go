@@ -91,6 +91,9 @@ func systemHive(spec Spec, d disk, ago int) ([]byte, error) {
 		Set(hive.SZ("PROCESSOR_ARCHITECTURE", "AMD64")).
 		Set(hive.ExpandSZ("Path", `%SystemRoot%\system32;%SystemRoot%;%SystemRoot%\System32\Wbem`))
 	services(root.Create("ControlSet001", "Services"), spec)
+	for _, n := range nativeDrivers {
+		root.Create("DriverDatabase", "DeviceIds", "PCI", n.device)
+	}
 
 	return hive.Build(root, hive.BuildOptions{
 		FileName: `\SystemRoot\System32\Config\SYSTEM`, Modified: stamp, FreeBytes: 8192,
@@ -141,6 +144,20 @@ func mountedDevices(key *hive.Key, spec Spec, d disk, ago int) {
 	key.Set(hive.Bytes(fmt.Sprintf(`\DosDevices\%c:`, free), cdrom))
 }
 
+// nativeDrivers are those of storage controllers that a streamed Windows has and
+// does not need, and the PCI devices that they are for.
+var nativeDrivers = []struct {
+	name     string
+	start    uint32
+	override bool
+	device   string
+}{
+	{"storahci", 0, true, "CC_0106"},
+	{"stornvme", 0, true, "CC_0108"},
+	{"LSI_SAS", 3, false, "VEN_1000&DEV_0054"},
+	{"pvscsi", 0, true, "VEN_15AD&DEV_07C0"}, // with VMware Tools
+}
+
 // services fills ControlSet001\Services: the target device's drivers that make
 // an image one of PVS, and many others.
 func services(key *hive.Key, spec Spec) {
@@ -154,6 +171,13 @@ func services(key *hive.Key, spec Spec) {
 		service("bnistack", "bnistack6.sys", "NDIS", 0)
 		service("CVhdMp", "CVhdMp.sys", "SCSI Miniport", 0)
 		service("CFsDep2", "CFsDep2.sys", "FSFilter Bottom", 0)
+	}
+	for _, n := range nativeDrivers {
+		service(n.name, n.name+".sys", "SCSI Miniport", n.start)
+		if n.override {
+			// Windows found that it did not need the driver to start.
+			key.Create(n.name, "StartOverride").Set(hive.DWORD("0", 3))
+		}
 	}
 	service("disk", "disk.sys", "SCSI CDROM Class", 0)
 	service("partmgr", "partmgr.sys", "Boot Bus Extender", 0)

@@ -11,10 +11,25 @@ import (
 // cluster in use belongs to one file or directory, which has as many as its
 // size takes; that "." and ".." are right; that the FATs are equal, as are the
 // boot sector and its backup; that FSInfo counts the free clusters. It returns
-// ErrCorrupt with the first contradiction, or an error of the device.
+// ErrDirty, ErrCorrupt with the first contradiction, or an error of the device.
 func (v *FS) Check() error {
+	if err := v.checkUnmounted(); err != nil {
+		return err
+	}
+	free, err := v.checkClusters()
+	if err != nil {
+		return err
+	}
+	if err := v.checkFSInfo(free); err != nil {
+		return err
+	}
+	return v.checkCopies()
+}
+
+// checkClusters verifies who owns which cluster, and returns how many are free.
+func (v *FS) checkClusters() (free uint32, err error) {
 	owned := make([]uint64, (int64(v.info.Clusters)+63)/64) // a bit per cluster
-	err := v.walk(func(e Entry, runs []run) error {
+	err = v.walk(func(e Entry, runs []run) error {
 		if e.Dir {
 			if err := v.checkDots(e); err != nil {
 				return err
@@ -37,16 +52,9 @@ func (v *FS) Check() error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	free, err := v.checkFAT(owned)
-	if err != nil {
-		return err
-	}
-	if err := v.checkFSInfo(free); err != nil {
-		return err
-	}
-	return v.checkCopies()
+	return v.checkFAT(owned)
 }
 
 // checkDots verifies the first two entries of a directory but the root, which
@@ -80,15 +88,8 @@ func (v *FS) checkFAT(owned []uint64) (free uint32, err error) {
 	if err != nil {
 		return 0, err
 	}
-	flags, err := table.entry(1)
-	if err != nil {
-		return 0, err
-	}
 	if media|0xFF != fatMask || media&0xFF < 0xF0 {
 		return 0, fmt.Errorf("fat32: FAT entry 0 is %08X: %w", media, ErrCorrupt)
-	}
-	if flags&fatFlagsClean != fatFlagsClean {
-		return 0, fmt.Errorf("fat32: FAT entry 1 is %08X: the volume was not unmounted, or had I/O errors: %w", flags, ErrCorrupt)
 	}
 	for n := range v.info.Clusters {
 		next, err := table.entry(n + firstCluster)
@@ -104,22 +105,48 @@ func (v *FS) checkFAT(owned []uint64) (free uint32, err error) {
 	return free, nil
 }
 
+// checkUnmounted returns ErrDirty if the volume says that it is in use, or had
+// I/O errors: in the FAT as the specification has it, or in the boot sector.
+func (v *FS) checkUnmounted() error {
+	table := fatReader{v: v, fat: v.activeFAT}
+	flags, err := table.entry(1)
+	if err != nil {
+		return err
+	}
+	if flags&fatFlagsClean != fatFlagsClean {
+		return fmt.Errorf("fat32: FAT entry 1 is %08X: the volume was not unmounted, or had I/O errors: %w", flags, ErrDirty)
+	}
+	if v.state&stateDirty != 0 {
+		return fmt.Errorf("fat32: boot sector, offset %d: found %02X: the volume was not unmounted, or had I/O errors: %w", bsState, v.state, ErrDirty)
+	}
+	return nil
+}
+
 func (v *FS) checkFSInfo(free uint32) error {
-	b := make([]byte, 512)
-	if err := readFull(v.r, b, v.fsInfo); err != nil {
-		return fmt.Errorf("fat32: read FSInfo: %w", err)
+	b, err := v.readFSInfo()
+	if err != nil {
+		return err
 	}
-	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
-	if u32(fsiLeadSignature) != fsiLead || u32(fsiStructSignature) != fsiStruct || u32(fsiTrailSignature) != fsiTrail {
-		return fmt.Errorf("fat32: FSInfo at offset %d: signatures %08X, %08X, %08X: %w", v.fsInfo, u32(fsiLeadSignature), u32(fsiStructSignature), u32(fsiTrailSignature), ErrCorrupt)
-	}
-	if n := u32(fsiFreeCount); n != free {
+	if n := binary.LittleEndian.Uint32(b[fsiFreeCount:]); n != free {
 		return fmt.Errorf("fat32: FSInfo says that %d clusters are free, %d are: %w", n, free, ErrCorrupt)
 	}
-	if n := u32(fsiNextFree); n != math.MaxUint32 && !v.valid(n) {
+	if n := binary.LittleEndian.Uint32(b[fsiNextFree:]); n != math.MaxUint32 && !v.valid(n) {
 		return fmt.Errorf("fat32: FSInfo says that the next free cluster is %d of %d: %w", n, v.info.Clusters, ErrCorrupt)
 	}
 	return nil
+}
+
+// readFSInfo returns the FSInfo sector if its signatures say that it is one.
+func (v *FS) readFSInfo() ([]byte, error) {
+	b := make([]byte, 512)
+	if err := readFull(v.r, b, v.fsInfo); err != nil {
+		return nil, fmt.Errorf("fat32: read FSInfo: %w", err)
+	}
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
+	if u32(fsiLeadSignature) != fsiLead || u32(fsiStructSignature) != fsiStruct || u32(fsiTrailSignature) != fsiTrail {
+		return nil, fmt.Errorf("fat32: FSInfo at offset %d: signatures %08X, %08X, %08X: %w", v.fsInfo, u32(fsiLeadSignature), u32(fsiStructSignature), u32(fsiTrailSignature), ErrCorrupt)
+	}
+	return b, nil
 }
 
 // checkCopies compares what the volume has twice.
@@ -129,7 +156,12 @@ func (v *FS) checkCopies() error {
 			return err
 		}
 	}
-	if v.numFATs == 2 {
+	return v.checkFATs()
+}
+
+// checkFATs compares the FATs, if there are two and both are in use.
+func (v *FS) checkFATs() error {
+	if v.numFATs == 2 && v.mirrored {
 		return v.equal("FAT", v.fatStart, v.fatStart+v.fatSize, v.fatSize)
 	}
 	return nil

@@ -17,14 +17,18 @@ func (n *node) directoryEntries() []byte {
 		b = appendEntry(b, newShortName("..", ""), attrDirectory, up, 0, n.modTime)
 	}
 	for _, child := range n.children {
-		b = appendLongName(b, child.long, child.short.checksum())
-		if child.file == nil {
-			b = appendEntry(b, child.short, attrDirectory, child.cluster, 0, child.modTime)
-		} else {
-			b = appendEntry(b, child.short, attrArchive, child.cluster, uint32(child.size), child.modTime)
-		}
+		b = child.appendTo(b)
 	}
 	return b
+}
+
+// appendTo appends the entries that the node has in its directory.
+func (n *node) appendTo(b []byte) []byte {
+	b = appendLongName(b, n.long, n.short.checksum())
+	if n.file == nil {
+		return appendEntry(b, n.short, attrDirectory, n.cluster, 0, n.modTime)
+	}
+	return appendEntry(b, n.short, attrArchive, n.cluster, uint32(n.size), n.modTime)
 }
 
 // labelEntry is the entry of the root directory that has the label.

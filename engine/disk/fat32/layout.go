@@ -23,6 +23,7 @@ const (
 	bpbFSInfo            = 48 // u16, sector
 	bpbBackupBootSector  = 50 // u16, sector
 	bsDriveNumber        = 64 // u8
+	bsState              = 65 // u8, Windows: the volume is dirty, or had I/O errors
 	bsBootSignature      = 66 // u8, 0x29: the next three fields are there
 	bsVolumeID           = 67 // u32
 	bsVolumeLabel        = 71 // 11 bytes
@@ -97,6 +98,9 @@ const (
 
 	// Bits of entry 1: unmounted cleanly, no I/O errors.
 	fatFlagsClean = 0x0C000000
+
+	// Bits of bsState, where Windows says the same: mounted, I/O errors.
+	stateDirty = 0x03
 
 	mediaFixed     = 0xF8
 	maxClusterSize = 64 << 10

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"sort"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ var (
 	ErrNotFAT32 = errors.New("not a FAT32 volume")
 	// ErrCorrupt says that the volume contradicts itself.
 	ErrCorrupt = errors.New("corrupt FAT32 volume")
+	// ErrDirty says that the volume was in use when its disk was copied, or
+	// had I/O errors: Windows checks and repairs it before it uses it again.
+	ErrDirty = errors.New("FAT32 volume not unmounted")
 )
 
 // FS is a FAT32 volume that is read. It is safe for concurrent use, keeps
@@ -28,12 +32,14 @@ type FS struct {
 
 	numFATs     int
 	activeFAT   int
+	mirrored    bool  // all FATs are the active one
 	fatStart    int64 // bytes
 	fatSize     int64 // bytes, of one FAT
 	dataStart   int64 // bytes
 	rootCluster uint32
 	fsInfo      int64 // bytes
 	backupBoot  int64 // bytes; 0 if there is none
+	state       byte  // as Windows keeps it in the boot sector
 }
 
 // Info is what the boot sector says about a volume.
@@ -115,14 +121,17 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 			HiddenSectors: u32(bpbHiddenSectors),
 		},
 		numFATs:     numFATs,
+		mirrored:    true,
 		fatStart:    reserved * int64(sectorSize),
 		fatSize:     fatSectors * int64(sectorSize),
 		dataStart:   front * int64(sectorSize),
 		rootCluster: u32(bpbRootCluster),
 		fsInfo:      int64(u16(bpbFSInfo)) * int64(sectorSize),
 		backupBoot:  int64(u16(bpbBackupBootSector)) * int64(sectorSize),
+		state:       b[bsState],
 	}
 	if flags := u16(bpbExtFlags); flags&0x80 != 0 {
+		v.mirrored = false
 		if v.activeFAT = int(flags & 0x0F); v.activeFAT >= numFATs {
 			return nil, bad("FAT %d is in use, but there are %d", v.activeFAT, numFATs)
 		}
@@ -173,25 +182,29 @@ func (v *FS) Stat(path string) (Entry, error) {
 		if !at.Dir {
 			return Entry{}, fmt.Errorf("fat32: %q: %q is a file: %w", path, at.Path, fs.ErrNotExist)
 		}
-		entries, _, err := v.readDirectory(at)
+		e, err := v.lookUp(at, name)
 		if err != nil {
 			return Entry{}, err
 		}
-		found := false
-		for _, e := range entries {
-			if strings.EqualFold(name, e.Path) || strings.EqualFold(name, e.ShortName) {
-				if e.Path, err = join(at.Path, e.Path); err != nil {
-					return Entry{}, err
-				}
-				at, found = e, true
-				break
-			}
-		}
-		if !found {
-			return Entry{}, fmt.Errorf("fat32: %q: no %q in %q: %w", path, name, at.Path, fs.ErrNotExist)
-		}
+		at = e
 	}
 	return at, nil
+}
+
+// lookUp finds an entry of a directory by its long or short name, in any case.
+// The error is io/fs.ErrNotExist if there is none.
+func (v *FS) lookUp(dir Entry, name string) (Entry, error) {
+	entries, _, err := v.readDirectory(dir)
+	if err != nil {
+		return Entry{}, err
+	}
+	for _, e := range entries {
+		if strings.EqualFold(name, e.Path) || strings.EqualFold(name, e.ShortName) {
+			e.Path, err = join(dir.Path, e.Path)
+			return e, err
+		}
+	}
+	return Entry{}, fmt.Errorf("fat32: no %q in directory %q: %w", name, dir.Path, fs.ErrNotExist)
 }
 
 // contents are the bytes of a file, to the end of its last cluster.
@@ -208,23 +221,33 @@ type run struct {
 }
 
 func (c *contents) ReadAt(p []byte, off int64) (n int, err error) {
-	size := int64(c.v.info.ClusterSize)
-	i := sort.Search(len(c.runs), func(i int) bool { return c.runs[i].at > off }) - 1
-	for ; n < len(p); i++ {
-		if i < 0 || i >= len(c.runs) {
-			return n, io.EOF
-		}
-		skip := off + int64(n) - c.runs[i].at
-		k := min(int64(c.runs[i].count)*size-skip, int64(len(p)-n))
-		if k <= 0 {
-			return n, io.EOF
-		}
-		if err := readFull(c.v.r, p[n:n+int(k)], c.v.offset(c.runs[i].cluster)+skip); err != nil {
+	for at, length := range c.pieces(off, int64(len(p))) {
+		if err := readFull(c.v.r, p[n:n+int(length)], at); err != nil {
 			return n, err
 		}
-		n += int(k)
+		n += int(length)
+	}
+	if n < len(p) {
+		return n, io.EOF
 	}
 	return n, nil
+}
+
+// pieces gives where in the volume n bytes from off on are: an offset and a
+// length for each run, in order. It gives less at the end of the last cluster.
+func (c *contents) pieces(off, n int64) iter.Seq2[int64, int64] {
+	size := int64(c.v.info.ClusterSize)
+	return func(yield func(at, length int64) bool) {
+		i := sort.Search(len(c.runs), func(i int) bool { return c.runs[i].at > off }) - 1
+		for ; n > 0 && i >= 0 && i < len(c.runs); i++ {
+			skip := off - c.runs[i].at
+			length := min(int64(c.runs[i].count)*size-skip, n)
+			if length <= 0 || !yield(c.v.offset(c.runs[i].cluster)+skip, length) {
+				return
+			}
+			off, n = off+length, n-length
+		}
+	}
 }
 
 // valid tells whether the volume has the cluster.
@@ -299,17 +322,31 @@ type fatReader struct {
 // entry returns the entry of a cluster, which must be valid or 0 or 1, without
 // the reserved bits.
 func (t *fatReader) entry(cluster uint32) (uint32, error) {
-	off := int64(cluster) * 4
-	if off < t.at || off+4 > t.at+int64(t.n) {
-		t.at = off / int64(len(t.page)) * int64(len(t.page))
-		t.n = int(min(int64(len(t.page)), t.v.fatSize-t.at))
-		start := t.v.fatStart + int64(t.fat)*t.v.fatSize + t.at
-		if err := readFull(t.v.r, t.page[:t.n], start); err != nil {
-			t.n = 0
-			return 0, fmt.Errorf("fat32: read the FAT at offset %d: %w", start, err)
-		}
+	if err := t.load(cluster); err != nil {
+		return 0, err
 	}
-	return binary.LittleEndian.Uint32(t.page[off-t.at:]) & fatMask, nil
+	return binary.LittleEndian.Uint32(t.page[int64(cluster)*4-t.at:]) & fatMask, nil
+}
+
+// has tells whether the page has the entry of the cluster.
+func (t *fatReader) has(cluster uint32) bool {
+	off := int64(cluster) * 4
+	return off >= t.at && off+4 <= t.at+int64(t.n)
+}
+
+// load reads the page that has the entry of the cluster.
+func (t *fatReader) load(cluster uint32) error {
+	if t.has(cluster) {
+		return nil
+	}
+	t.at = int64(cluster) * 4 / int64(len(t.page)) * int64(len(t.page))
+	t.n = int(min(int64(len(t.page)), t.v.fatSize-t.at))
+	start := t.v.fatStart + int64(t.fat)*t.v.fatSize + t.at
+	if err := readFull(t.v.r, t.page[:t.n], start); err != nil {
+		t.n = 0
+		return fmt.Errorf("fat32: read the FAT at offset %d: %w", start, err)
+	}
+	return nil
 }
 
 func readFull(r io.ReaderAt, p []byte, off int64) error {

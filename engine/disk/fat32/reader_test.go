@@ -201,7 +201,10 @@ func TestRefuses(t *testing.T) {
 		{"lost cluster", fatEntry(500, fatMask), ErrCorrupt, "cluster 500 is in use but belongs to no file"},
 		{"media", fatEntry(0, fatMask), nil, ""}, // FF is a medium too
 		{"wrong media", fatEntry(0, 0x0FFFFF00), ErrCorrupt, "FAT entry 0 is 0FFFFF00"},
-		{"dirty", fatEntry(1, 0x07FFFFFF), ErrCorrupt, "not unmounted"},
+		{"dirty", fatEntry(1, 0x07FFFFFF), ErrDirty, "FAT entry 1 is 07FFFFFF: the volume was not unmounted"},
+		{"had I/O errors", fatEntry(1, 0x0BFFFFFF), ErrDirty, "I/O errors"},
+		{"dirty as Windows has it", put(bsState, 1), ErrDirty, "offset 65: found 01"},
+		{"one FAT in use, another one in the other", both(put(bpbExtFlags, 0x80), put(6*512+bpbExtFlags, 0x80), put(fat2, 0, 0, 0, 0, 0)), nil, ""},
 		{"bad cluster", fatEntry(900, fatBad), ErrCorrupt, "are free"},
 		{"FATs differ", put(fat2+4*60000, 1), ErrCorrupt, "the FAT at offset"},
 		{"boot sector and backup differ", put(6*512+bsVolumeID, 1), ErrCorrupt, "the boot sector at offset 0 and its copy at offset 3072"},

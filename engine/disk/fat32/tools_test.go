@@ -101,6 +101,63 @@ func fsck(t *testing.T, image string, opt Options, files []File) {
 	}
 }
 
+// The tools must find a volume to which files were added as sound as before,
+// and read all files: our own, and one that mkfs.fat and mtools made.
+func TestToolsAcceptAdded(t *testing.T) {
+	for _, tt := range []struct {
+		size                int64
+		sectorSize, cluster int
+		maker               string
+	}{
+		{33 << 20, 512, 512, "Format"},
+		{1 << 30, 4096, 4 << 10, "Format"},
+		{40 << 20, 512, 512, "mkfs.fat"},
+		{2400 * 63 * 4096, 4096, 4096, "mkfs.fat"},
+	} {
+		t.Run(fmt.Sprintf("%s, %d MiB, sectors of %d", tt.maker, tt.size>>20, tt.sectorSize), func(t *testing.T) {
+			opt := options(tt.size, tt.sectorSize)
+			opt.ClusterSize = tt.cluster
+			there, more := []File{file("EFI/Boot/pvsboot.efi", 5000), file("EFI/a long name", 700)}, trickyFiles(tt.cluster)[:60]
+			f := newImage(t, tt.size, 1<<20)
+			if tt.maker == "Format" {
+				if err := Format(f, opt, there); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				command(t, "mkfs.fat", "-F", "32", "-S", fmt.Sprint(tt.sectorSize), "-s", fmt.Sprint(tt.cluster/tt.sectorSize), "-n", opt.Label, f.Name())
+				command(t, "mmd", "-i", f.Name(), "::/EFI", "::/EFI/Boot")
+				for _, file := range there {
+					path := filepath.Join(t.TempDir(), "file")
+					if err := os.WriteFile(path, content(file.Path, int(file.Size)), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Chtimes(path, testTime, testTime); err != nil {
+						t.Fatal(err)
+					}
+					command(t, "mcopy", "-m", "-i", f.Name(), path, "::/"+file.Path)
+				}
+			}
+			for _, file := range more {
+				if err := AddFile(f, tt.size, file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all := append(there, more...)
+			if tt.maker == "Format" {
+				fsck(t, f.Name(), opt, all) // it says as much of a volume that had all of them at once
+			} else if _, checks, _ := strings.Cut(command(t, "fsck.fat", "-n", "-v", f.Name()), " sectors total\n"); !strings.HasPrefix(checks, "Checking for unused clusters.\nChecking free cluster summary.\n"+f.Name()) {
+				t.Error(checks)
+			}
+			if out := command(t, "mdir", "-i", f.Name(), "::/EFI/Boot"); !strings.Contains(out, "BOOTX64  EFI      5000 2025-03-09  23:59  bootx64.efi\n") || !strings.Contains(out, "PVSBOO~1 EFI") {
+				t.Error(out)
+			}
+			dir := t.TempDir()
+			command(t, "mcopy", "-s", "-n", "-m", "-i", f.Name(), "::/", dir)
+			compareTree(t, dir, all)
+		})
+	}
+}
+
 // 7zz lists names that are too long for files of Linux, or have characters that
 // mtools does not know.
 func TestLongestNames(t *testing.T) {

@@ -23,6 +23,7 @@ type node struct {
 	file     *File   // nil for a directory
 	children []*node // of a directory, by folded name
 	byName   map[string]*node
+	taken    []shortName // of a directory of a volume, by what it has already
 }
 
 // entries is how many directory entries the node takes in its parent.
@@ -89,6 +90,9 @@ func (n *node) finish(labelled bool) error {
 	}
 	slices.Sort(keys)
 	names := newAliases()
+	for _, short := range n.taken {
+		names.reserve(short)
+	}
 	for _, key := range keys {
 		child := n.byName[key]
 		n.children = append(n.children, child)

@@ -32,6 +32,13 @@ type header struct {
 // encode returns the header with its checksum in a sector of its own.
 func (h header) encode(sectorSize int) []byte {
 	b := make([]byte, sectorSize)
+	h.put(b)
+	return b
+}
+
+// put writes the header with its checksum to its sector. What the sector has
+// beside the fields, which is reserved, stays.
+func (h header) put(b []byte) {
 	copy(b, headerMagic)
 	binary.LittleEndian.PutUint32(b[8:], headerRevision)
 	binary.LittleEndian.PutUint32(b[12:], h.HeaderSize)
@@ -44,8 +51,8 @@ func (h header) encode(sectorSize int) []byte {
 	binary.LittleEndian.PutUint32(b[80:], h.NumberOfPartitionEntries)
 	binary.LittleEndian.PutUint32(b[84:], h.SizeOfPartitionEntry)
 	binary.LittleEndian.PutUint32(b[88:], h.PartitionEntryArrayCRC32)
+	clear(b[headerCRC : headerCRC+4])
 	binary.LittleEndian.PutUint32(b[headerCRC:], crc32.ChecksumIEEE(b[:h.HeaderSize]))
-	return b
 }
 
 // decodeHeader reads a sector that should hold a header. Its errors say what

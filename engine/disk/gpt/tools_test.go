@@ -100,6 +100,84 @@ func TestReadsSgdisk(t *testing.T) {
 	}
 }
 
+// sgdisk must find nothing to complain about on the larger disk, and what it
+// tells of the partitions must be what it told of the smaller one. The smaller
+// one is its own work.
+func TestSgdiskAcceptsExtended(t *testing.T) {
+	const tib = int64(1) << 40
+	for _, tt := range []struct {
+		name       string
+		from, to   int64
+		sectorSize int
+		entries    int
+	}{
+		{"1 GiB to 2 GiB", 1 << 30, 2 << 30, 512, 128},
+		{"a sector more", 1 << 30, 1<<30 + 512, 512, 128},
+		{"20 sectors more", 1 << 30, 1<<30 + 20*512, 512, 128},
+		{"over 2 TiB", 1 << 30, 3 * tib, 512, 128},
+		{"256 entries", 1 << 30, 2 << 30, 512, 256},
+		{"4096-byte sectors", 1 << 30, 2 << 30, 4096, 128},
+		{"4096-byte sectors, one more", 1 << 30, 1<<30 + 4096, 4096, 128},
+		{"4096-byte sectors, 512 entries", 1 << 30, 2 << 30, 4096, 512},
+		{"same size", 1 << 30, 1 << 30, 512, 128},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // sgdisk sleeps after it wrote
+			d := newFileDisk(t, tt.from, tt.sectorSize)
+			sgdisk := func(args ...string) string {
+				if tt.sectorSize == 512 { // sgdisk takes files for disks of 512-byte sectors
+					return run(t, "sgdisk", append(args, d.Name())...)
+				}
+				device := strings.TrimSpace(run(t, "losetup", "-f", "--show", "-b", fmt.Sprint(tt.sectorSize), d.Name()))
+				defer run(t, "losetup", "-d", device)
+				return run(t, "sgdisk", append(args, device)...)
+			}
+			args := []string{"-a1", "-S", fmt.Sprint(tt.entries), "-U", id(1).String()}
+			for _, e := range windowsTable(uint64(tt.from)/uint64(tt.sectorSize)-64, tt.sectorSize).Entries {
+				n := e.Index + 1
+				args = append(args, fmt.Sprintf("-n%d:%d:%d", n, e.FirstLBA, e.LastLBA), fmt.Sprintf("-t%d:%s", n, e.Type), fmt.Sprintf("-u%d:%s", n, e.ID), fmt.Sprintf("-c%d:%s", n, e.Name), fmt.Sprintf("-A%d:set:63", n))
+			}
+			sgdisk(args...)
+			before := sgdisk("-i1", "-i2", "-i3")
+
+			writes, err := Extend(d, tt.to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Truncate(tt.to); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range writes {
+				if _, err := d.WriteAt(w.Data, w.Offset); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if out := sgdisk("-v"); !strings.Contains(out, "No problems found.") || strings.Contains(out, "Caution") || strings.Contains(out, "Warning") {
+				t.Error(out)
+			}
+			if after := sgdisk("-i1", "-i2", "-i3"); after != before || !strings.Contains(after, "Partition name: 'Récupération'") {
+				t.Errorf("before %s\nafter %s", before, after)
+			}
+			sectors, blocks := tt.to/int64(tt.sectorSize), (int64(tt.entries)*128+int64(tt.sectorSize)-1)/int64(tt.sectorSize)
+			out := sgdisk("-p")
+			for _, want := range []string{
+				fmt.Sprintf("%d sectors, ", sectors),
+				"Disk identifier (GUID): " + strings.ToUpper(id(1).String()),
+				fmt.Sprintf("Partition table holds up to %d entries", tt.entries),
+				fmt.Sprintf("last usable sector is %d", sectors-2-blocks),
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
+			}
+			d.size = tt.to
+			if _, err := Read(d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // A BIOS that starts the converted disk must say what to do. SeaBIOS copies
 // its screen to the serial port.
 func TestBootCodeInBIOS(t *testing.T) {

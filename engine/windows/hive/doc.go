@@ -4,8 +4,8 @@
 // A hive is decoded from and into bytes in memory. Reading bounds-checks every
 // offset, refuses cycles and never allocates much more than the file holds.
 // Building is deterministic: the same tree gives the same bytes. Editing in
-// place adds or changes one value or key and nothing else. It keeps the length
-// of the file, so that the clusters a hive occupies can be patched without a
+// place adds, changes or removes one value or key and nothing else. It keeps the
+// length of the file, so that the clusters a hive occupies can be patched without a
 // file system driver, unless AllowGrowth lets it add bins.
 //
 // A hive that was not shut down says so with Dirty, and refuses to be edited.

@@ -166,6 +166,16 @@ func exercise(t *testing.T, b, data []byte) {
 			_ = h.DeleteValue(p, name)
 		}
 	}
+	for _, p := range append(paths, []string{"many"}) {
+		was := bytes.Clone(h.Bytes())
+		if err := h.DeleteKey(p...); err != nil {
+			if !bytes.Equal(was, h.Bytes()) {
+				t.Fatal("a failed deletion changed the hive")
+			}
+		} else if _, err := h.Lookup(p...); err == nil {
+			t.Fatal("a deleted key is found")
+		}
+	}
 	if len(h.Bytes()) != len(b)+h.Grown() || h.Grown() > 3*pageSize {
 		t.Fatalf("the file grew from %d to %d bytes", len(b), len(h.Bytes()))
 	}

@@ -117,6 +117,22 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// ReadAll reads the data of a file that has at most limit bytes, as ReadAt does.
+// Of a larger one it reads nothing: ErrUnsupported.
+func (f *File) ReadAll(limit int64) ([]byte, error) {
+	if f.Size() > limit {
+		return nil, fmt.Errorf("%s: %w: %d bytes, want at most %d", f.path, ErrUnsupported, f.Size(), limit)
+	}
+	b := make([]byte, f.Size())
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
 // Extent is a piece of a file that is contiguous on the volume, in bytes.
 type Extent struct {
 	FileOffset, VolumeOffset, Length int64

@@ -1,0 +1,306 @@
+package nativeboot
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"imageport/engine/windows/hive"
+	"imageport/engine/windows/ntfs"
+	"imageport/job"
+)
+
+// fixWindows has every Windows on the disk find its disk.
+func (p *planner) fixWindows() error {
+	var found []*volume
+	for _, v := range p.volumes {
+		switch {
+		case v.hasWindows:
+			found = append(found, v)
+		case v.kind == ntfs.BitLocker:
+			p.warn("%s is encrypted with BitLocker: what is on it was not looked at, and in another VM it wants its recovery key", v)
+		case v.err != nil:
+			p.warn("what is on %s was not looked at: %s", v, v.err)
+		}
+	}
+	if len(found) == 0 {
+		p.warn("no Windows was found on the disk: it is copied as it is")
+	}
+	for i, v := range found {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		w, err := openWindows(v, p.target.Platform, len(found) == 1)
+		if err == nil {
+			err = w.fixDrivers()
+		}
+		if err == nil {
+			err = w.fixXen()
+		}
+		if err == nil {
+			err = p.write(w)
+		}
+		if err != nil {
+			return err
+		}
+		p.FixUps = append(p.FixUps, w.fixUps...)
+		p.Warnings = append(p.Warnings, w.warnings...)
+		if i == 0 {
+			p.Product, p.Build, p.Server, p.Controllers = w.product, w.build, w.server, w.controllers
+			continue
+		}
+		p.agree(v, w.controllers)
+	}
+	return nil
+}
+
+// agree keeps the controllers for which another Windows has a driver, too.
+func (p *planner) agree(v *volume, controllers []job.Controller) {
+	both := slices.DeleteFunc(slices.Clone(p.Controllers), func(c job.Controller) bool { return !slices.Contains(controllers, c) })
+	if len(both) == 0 && len(controllers) > 0 {
+		p.warn("the Windows on %s has no driver for the controllers of the first one (%v), but for others (%v)", v, p.Controllers, controllers)
+		return
+	}
+	p.Controllers = both
+}
+
+// write puts the SYSTEM hive into its place, if anything in it was changed.
+func (p *planner) write(w *windows) error {
+	if len(w.fixUps) == 0 {
+		return nil
+	}
+	after, err := w.changed()
+	if err != nil {
+		return err
+	}
+	edits, err := w.system.file.Replace(after)
+	if errors.Is(err, ntfs.ErrNotEditable) {
+		return job.Errorf(job.FileNotEditableInPlace, "Check that it is not compressed (compact /u), and boot it once in a maintenance version", "%s: %w", w.volume, err)
+	}
+	if err != nil {
+		return volumeError(w.volume, err)
+	}
+	to := part{p.out, w.offset, w.size}
+	for _, e := range edits {
+		if _, err := to.WriteAt(e.Data, e.Offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// windows is an installation whose SYSTEM hive is being changed.
+type windows struct {
+	*volume
+	system   hiveFile
+	platform string
+	place    string // in front of what is reported, where there are several
+	product  string
+	build    int // 0: not known
+	server   bool
+
+	sets        []string // its control sets
+	current     string   // the one that it starts with
+	devices     []string // PCI identifiers that it has drivers for
+	noDevices   bool     // it does not say
+	controllers []job.Controller
+	fixUps      []job.FixUp
+	warnings    []string
+}
+
+// openWindows reads what a volume's Windows is, and its SYSTEM hive.
+func openWindows(v *volume, platform string, alone bool) (*windows, error) {
+	if err := v.settled(); err != nil {
+		return nil, err
+	}
+	w := &windows{volume: v, platform: platform}
+	if !alone {
+		w.place = v.String() + ": "
+	}
+	var err error
+	if w.system, err = v.open(pathSystem); err != nil {
+		return nil, err
+	}
+	if err := w.identify(); err != nil {
+		return nil, err
+	}
+	if err := w.readSets(); err != nil {
+		return nil, w.broken(err)
+	}
+	if err := w.readDevices(); err != nil {
+		return nil, w.broken(err)
+	}
+	return w, nil
+}
+
+// broken gives an error of package hive its code; others stay as they are.
+func (w *windows) broken(err error) error {
+	if err == nil || job.CodeOf(err) != "" {
+		return err
+	}
+	return w.hiveError(pathSystem, err)
+}
+
+func (w *windows) warn(format string, args ...any) {
+	w.warnings = append(w.warnings, w.place+fmt.Sprintf(format, args...))
+}
+
+// fixed reports a change.
+func (w *windows) fixed(what, before, after, why string) {
+	w.fixUps = append(w.fixUps, job.FixUp{What: w.place + what, Old: before, New: after, Why: why})
+}
+
+func (w *windows) hive() *hive.Hive { return w.system.hive }
+
+// identify reads what SOFTWARE tells of the Windows. Without it, the Windows
+// can be fixed up all the same. The errors are those of the disk.
+func (w *windows) identify() error {
+	f, err := w.volume.open(pathSoftware)
+	var key *hive.Key
+	if err == nil {
+		key, err = f.hive.Lookup("Microsoft", "Windows NT", "CurrentVersion")
+		if err != nil {
+			err = w.hiveError(pathSoftware, err)
+		}
+	}
+	if err != nil {
+		if job.CodeOf(err) == "" && !errors.Is(err, ntfs.ErrNotFound) {
+			return err
+		}
+		w.warn("what Windows it is cannot be told: %s", err)
+		return nil
+	}
+	text := func(name string) string {
+		v, _ := key.Value(name)
+		return v.String()
+	}
+	w.product = text("ProductName")
+	if w.build, err = strconv.Atoi(text("CurrentBuild")); err != nil || w.build < 0 {
+		w.warn("%s: CurrentBuild is %q, not a number", pathSoftware, text("CurrentBuild"))
+		w.build = 0
+	}
+	// Windows 11 still calls itself 10 there.
+	if rest, ok := strings.CutPrefix(w.product, "Windows 10"); ok && w.build >= newest {
+		w.product = "Windows 11" + rest
+	}
+	w.server = strings.HasPrefix(text("InstallationType"), "Server")
+	return nil
+}
+
+// readSets finds the control sets: ControlSet001 and so on, of which one is
+// started.
+func (w *windows) readSets() error {
+	names, err := w.hive().SubkeyNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if number, ok := cutPrefixFold(name, "ControlSet"); ok && len(number) == 3 && strings.Trim(number, "0123456789") == "" {
+			w.sets = append(w.sets, name)
+		}
+	}
+	if len(w.sets) == 0 {
+		return fmt.Errorf("%w: control sets", hive.ErrNotFound)
+	}
+	w.current = w.sets[0]
+	selected, err := w.lookup("Select")
+	if err != nil || selected == nil {
+		return err
+	}
+	v, _ := selected.Value("Default")
+	if n, ok := v.Uint32(); ok {
+		for _, set := range w.sets {
+			if strings.HasSuffix(set, fmt.Sprintf("%03d", n)) {
+				w.current = set
+			}
+		}
+	}
+	return nil
+}
+
+// readDevices reads which PCI devices Windows connects with a driver before it
+// has its disk: from Windows 8 on those of its driver database, before that
+// those that are critical.
+func (w *windows) readDevices() error {
+	ids, err := w.names(`DriverDatabase\DeviceIds\PCI`)
+	if err != nil {
+		return err
+	}
+	w.devices = ids
+	ids, err = w.names(w.current, `Control\CriticalDeviceDatabase`)
+	if err != nil {
+		return err
+	}
+	for _, name := range ids {
+		if id, ok := cutPrefixFold(name, "PCI#"); ok {
+			w.devices = append(w.devices, id)
+		}
+	}
+	if w.noDevices = len(w.devices) == 0; w.noDevices {
+		w.warn("%s does not say for which devices it has drivers: that those that are there are for this disk was not checked", pathSystem)
+	}
+	return nil
+}
+
+// knows reports whether Windows has a driver for one of the devices, as far as
+// it says.
+func (w *windows) knows(devices []string) bool {
+	return w.noDevices || len(devices) == 0 || slices.ContainsFunc(devices, func(want string) bool {
+		return slices.ContainsFunc(w.devices, func(id string) bool {
+			_, ok := cutPrefixFold(id, want)
+			return ok
+		})
+	})
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
+
+// lookup reads a key; nil if there is none.
+func (w *windows) lookup(path ...string) (*hive.Key, error) {
+	k, err := w.hive().Lookup(path...)
+	if errors.Is(err, hive.ErrNotFound) {
+		return nil, nil
+	}
+	return k, err
+}
+
+// names lists the subkeys of a key; none if there is no such key.
+func (w *windows) names(path ...string) ([]string, error) {
+	names, err := w.hive().SubkeyNames(path...)
+	if errors.Is(err, hive.ErrNotFound) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// changed gives SYSTEM as it is to be: of the length that it has on the disk, and
+// as if written when it was written last, so that a plan made again is the same.
+func (w *windows) changed() ([]byte, error) {
+	h, stored := w.hive(), w.system.stored
+	h.Commit(w.system.file.ModTime())
+	after := h.Bytes()
+	if len(after) > len(stored) {
+		return nil, job.Errorf(job.HiveNoSpace, shutDown, "%s on %s has %d bytes, and with what is in its log needs %d", pathSystem, w.volume, len(stored), len(after))
+	}
+	after = append(slices.Clone(after), stored[len(after):]...)
+	// Damage that was there before may show when cells are freed that something
+	// else used, too. Such a hive is better left alone.
+	read, err := hive.Parse(after)
+	if err == nil {
+		_, err = read.Root()
+	}
+	if err != nil {
+		return nil, w.hiveError(pathSystem, err)
+	}
+	if n := w.system.entries; n > 0 {
+		w.fixed(pathSystem, "not written to its end", fmt.Sprintf("completed with %d entries of its log", n), "what Windows still has in the log of its registry belongs to it")
+	}
+	return after, nil
+}
