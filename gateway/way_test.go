@@ -23,7 +23,7 @@ func TestAgent(t *testing.T) {
 	defer cancel()
 	said := new(logged)
 	served := make(chan error, 1)
-	go func() { served <- agent.Serve(ctx, s, slog.New(slog.NewTextHandler(said, nil))) }()
+	go func() { served <- agent.Serve(ctx, s, nil, slog.New(slog.NewTextHandler(said, nil))) }()
 
 	// It says hello, and fails to compose: nobody is at port 1.
 	if err := run.Get(t.Context(), nil); durable.FromFailure(err).Code != job.ShareUnreachable {
@@ -56,7 +56,7 @@ func TestAgentEndsWithItsJob(t *testing.T) {
 	})
 	run, s := l.start("win10")
 	served := make(chan error, 1)
-	go func() { served <- agent.Serve(t.Context(), s, quiet()) }()
+	go func() { served <- agent.Serve(t.Context(), s, nil, quiet()) }()
 	if err := run.Get(t.Context(), nil); err == nil {
 		t.Error("the job succeeded")
 	}

@@ -26,6 +26,7 @@ const (
 	ShareFull        Code = "SHARE_FULL"        // no space left
 	ImageNotFound    Code = "IMAGE_NOT_FOUND"
 	OutputExists     Code = "OUTPUT_EXISTS"
+	OutputTooSmall   Code = "OUTPUT_TOO_SMALL"   // outputSizeMb is less than the image's virtual size
 	OutputInUse      Code = "OUTPUT_IN_USE"      // another job writes the same output
 	ImageLocked      Code = "IMAGE_LOCKED"       // PVS has it in use: there is a .lok beside it
 	NotLatestVersion Code = "NOT_LATEST_VERSION" // a new version can only follow the last one
@@ -73,6 +74,7 @@ const (
 	HiveCorrupt            Code = "HIVE_CORRUPT"
 	HiveNoSpace            Code = "HIVE_NO_SPACE"
 	FileNotEditableInPlace Code = "FILE_NOT_EDITABLE"
+	NativeDriversMissing   Code = "NATIVE_DRIVERS_MISSING" // Windows has no driver for a disk of the platform
 )
 
 // What went wrong on the way.

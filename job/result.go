@@ -45,6 +45,9 @@ type Result struct {
 	// ResumedBytes were copied by a try before the last one.
 	ResumedBytes int64 `json:"resumedBytes,omitempty"`
 
+	// VerifiedBytes were read back from the disk.
+	VerifiedBytes int64 `json:"verifiedBytes,omitempty"`
+
 	// Plan is everything that the conversion changes, of a dry run.
 	Plan json.RawMessage `json:"plan,omitempty"`
 

@@ -114,8 +114,11 @@ func (r *ReverseImage) VM() string {
 
 // OutputID identifies the output disk: no two jobs may write it.
 func (r *ReverseImage) OutputID() string {
-	// On other platforms than vSphere one worker's configuration says where.
-	where := cmp.Or(r.VCenterHost, r.ResourceLocationID) + "/" + r.Datacenter
+	// On other platforms than vSphere the worker's configuration says where.
+	where := r.ResourceLocationID + "/"
+	if r.Platform == PlatformVSphere {
+		where = r.VCenterHost + "/" + r.Datacenter
+	}
 	return printable(strings.ToLower(fmt.Sprintf("disk/%s/%s/%s", r.Platform, where, r.OutputDiskName)))
 }
 
@@ -233,6 +236,16 @@ func (r *ConvertToUEFI) OutputFile() string {
 		ext = ".avhd"
 	}
 	return withExtension(r.OutputImageFilename, ext)
+}
+
+// OutputPath is the UNC path of the differencing disk, "" where its name is not
+// known yet.
+func (r *ConvertToUEFI) OutputPath() string {
+	folder, err := r.InputStorageLocation.Folder()
+	if r.OutputFile() == "" || err != nil {
+		return ""
+	}
+	return folder.UNC(r.OutputFile())
 }
 
 // OutputFile is the name of the upgraded copy's file.

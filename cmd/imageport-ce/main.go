@@ -4,8 +4,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -13,6 +15,7 @@ import (
 	"imageport/appliance/pid1"
 	"imageport/appliance/pid1/kmod"
 	"imageport/engine/agent"
+	"imageport/job/seed"
 )
 
 const usage = `usage: imageport-ce version
@@ -43,7 +46,9 @@ func run(args []string, out, complaints io.Writer) int {
 	case name == "poweroff":
 		err = pid1.PowerOff()
 	case len(args) == 2 && args[1] == pid1.AgentArgument:
-		err = pid1.Agent(agent.Serve)
+		err = pid1.Agent(func(ctx context.Context, s seed.Seed, log *slog.Logger) error {
+			return agent.Serve(ctx, s, agent.MachineDisks, log)
+		})
 	case len(args) == 2 && args[1] == "version":
 		_, err = fmt.Fprintln(out, "imageport-ce "+version())
 	default:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,7 @@ func (a *app) runAgent(ctx context.Context, seedFile string) error {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(a.err, nil)).With("ce", s.Name)
-	if err := agent.Serve(ctx, s, logger); err != nil {
+	if err := agent.Serve(ctx, s, agent.FolderDisks(filepath.Join(filepath.Dir(seedFile), "disks")), logger); err != nil {
 		fmt.Fprintln(a.err, seed.Failed+err.Error()) // the driver looks for it in the last line
 		return said{err}
 	}

@@ -17,6 +17,10 @@ import (
 type Engine struct {
 	// Dial opens the folder of a storage location with its credential.
 	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
+	// Disk opens output disks.
+	Disk Disks
+
+	copies copies
 }
 
 // Register registers the engine's activities with a worker.

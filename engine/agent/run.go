@@ -22,8 +22,9 @@ func Run(ctx context.Context, c client.Client, queue string, e *Engine) error {
 	w := worker.New(c, queue, worker.Options{
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: 1, // one job, one step at a time
-		MaxHeartbeatThrottleInterval:       durable.HeartbeatInterval,
-		WorkerStopTimeout:                  5 * time.Second,
+		// What a CE has done between two heartbeats is lost with it.
+		MaxHeartbeatThrottleInterval: durable.HeartbeatInterval / 2,
+		WorkerStopTimeout:            5 * time.Second,
 		OnFatalError: func(err error) {
 			select {
 			case fatal <- err:

@@ -22,8 +22,9 @@ import (
 
 // Serve is the life of a Compositing Engine: it enrols at the gateway of its
 // seed, and works for its job until ctx ends or the deadline passes, which are
-// no errors, or until the gateway says that the job needs it no more.
-func Serve(ctx context.Context, s seed.Seed, log *slog.Logger) error {
+// no errors, or until the gateway says that the job needs it no more. Output
+// disks are opened by disks.
+func Serve(ctx context.Context, s seed.Seed, disks Disks, log *slog.Logger) error {
 	ctx, cancel := context.WithDeadline(ctx, s.Deadline)
 	defer cancel()
 	session, err := enrol.Open(ctx, s, log)
@@ -52,7 +53,10 @@ func Serve(ctx context.Context, s seed.Seed, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return session.Keep(ctx) })
 	group.Go(func() error {
-		return Run(ctx, c, seed.Queue(s.Name), &Engine{Dial: outside(session.Address(), Dialer(credentials(session), share.Options{Driver: session.ShareDriver}))})
+		return Run(ctx, c, seed.Queue(s.Name), &Engine{
+			Dial: outside(session.Address(), Dialer(credentials(session), share.Options{Driver: session.ShareDriver})),
+			Disk: disks,
+		})
 	})
 	return group.Wait()
 }

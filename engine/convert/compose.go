@@ -12,6 +12,7 @@ import (
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/diskimage"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -39,8 +40,8 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 		return Composed{}, err
 	}
 	defer im.Close()
-	if !im.same(a.Source) {
-		return Composed{}, changed(t, a.Source, im.layers)
+	if err := im.Same(a.Source); err != nil {
+		return Composed{}, err
 	}
 	inspected, plan, err := im.plan(ctx, t)
 	if err != nil {
@@ -68,10 +69,10 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	if err != nil {
 		return Composed{}, job.At(out.partial, err)
 	}
-	if err := im.Unchanged(ctx); err != nil {
-		return Composed{}, diskimage.Coded(err)
+	if err := im.Untouched(ctx); err != nil {
+		return Composed{}, err
 	}
-	written, err := stat(ctx, store, out.partial)
+	written, err := source.Stat(ctx, store, out.partial)
 	if err != nil {
 		return Composed{}, err
 	}
@@ -82,7 +83,7 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	result.SizeBytes, result.SHA256, result.ID = out.size, out.sha256, out.id.String()
 	result.ChangedBytes = changes.DirtyBytes()
 	result.Verification = &verification
-	result.BytesRead, result.BytesWritten = im.read.Load()+out.read.Load(), out.size
+	result.BytesRead, result.BytesWritten = im.ReadBytes()+out.read.Load(), out.size
 	composed := Composed{Result: result, Pieces: []Piece{{Name: t.Output, Partial: out.partial, File: *written, Existing: a.Existing}}}
 	if a.Version != nil {
 		pieces, err := a.Version.pieces(ctx, store, t, attempt, *written)
@@ -92,17 +93,6 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 		composed.Pieces = append(composed.Pieces, pieces...)
 	}
 	return composed, nil
-}
-
-func changed(t Task, was, is []Layer) error {
-	for i, l := range is {
-		if i < len(was) && was[i] != l {
-			return job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image",
-				"%s changed while the job ran: preflight saw %s with %d bytes of %s, now it is %s with %d bytes of %s", t.Input,
-				was[i].Name, was[i].File.SizeBytes, was[i].File.Modified, l.Name, l.File.SizeBytes, l.File.Modified)
-		}
-	}
-	return job.Errorf(job.SourceChanged, "Start the job again while nobody writes to the image", "%s changed while the job ran: preflight saw a chain of %d files, now there are %d", t.Input, len(was), len(is))
 }
 
 // output is the differencing disk that Compose makes.
@@ -129,7 +119,7 @@ func (o *output) write(ctx context.Context, store share.Store, im *image, change
 	progress := func(done, total int64) {
 		report(job.Progress{Step: "write " + o.task.Output, DoneBytes: done, TotalBytes: total})
 	}
-	if parent := im.top(); parent.VHDX != nil {
+	if parent := im.Top(); parent.VHDX != nil {
 		o.size, err = vhdx.WriteChild(ctx, f, changes, vhdx.ChildOptions{
 			Parent: *parent.VHDX, ParentRelative: relative, ParentAbsolute: absolute,
 			BlockSize:     blockSize(im.Size()),

@@ -21,6 +21,7 @@ import (
 
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 	"imageport/testkit/ovmf"
 	"imageport/testkit/winimage"
@@ -703,7 +704,7 @@ func TestOneOfManyPublishes(t *testing.T) {
 		if winner < 0 {
 			t.Fatalf("nobody published: %v", results)
 		}
-		if output, err := stat(t.Context(), store, tasks[winner].Output); err != nil || output == nil || *output != composed[winner].Pieces[0].File {
+		if output, err := source.Stat(t.Context(), store, tasks[winner].Output); err != nil || output == nil || *output != composed[winner].Pieces[0].File {
 			t.Fatalf("the output is not that of job %d, which published it: %v", winner, err)
 		}
 		// Lay it back for the next round.

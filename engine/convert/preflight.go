@@ -2,12 +2,9 @@ package convert
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"path"
-	"strings"
 
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -39,8 +36,10 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 	if version != nil {
 		t.Output = version.Output
 	}
-	if err := locked(ctx, store, t); err != nil {
-		return Admitted{}, err
+	if !t.IgnoreLock {
+		if err := source.Unlocked(ctx, store, t.Input); err != nil {
+			return Admitted{}, err
+		}
 	}
 	existing, err := admitOutput(ctx, store, t)
 	if err != nil {
@@ -61,32 +60,16 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 	return Admitted{Preview: preview, Approval: Approval{
 		Output:     t.Output,
 		Version:    version,
-		Source:     im.layers,
+		Source:     im.Files(),
 		PlanDigest: plan.Digest(),
 		Existing:   existing,
 	}}, err
 }
 
-// locked refuses an image that PVS has in use: it keeps a file beside it as
-// long as a target streams from it, or somebody maintains it.
-func locked(ctx context.Context, store share.Store, t Task) error {
-	lock := lockOf(t.Input)
-	found, err := stat(ctx, store, lock)
-	if err != nil || found == nil || t.IgnoreLock {
-		return err
-	}
-	return job.Errorf(job.ImageLocked, "Shut the targets down that use it (Unlock-PvsDisk removes a lock that was left behind), or set ignoreLock if it is used read-only",
-		"PVS has %s in use: there is a file %s", t.Input, lock)
-}
-
-// lockOf is the file that is there while PVS has an image in use. Each version
-// of a vDisk has its own.
-func lockOf(image string) string { return strings.TrimSuffix(image, path.Ext(image)) + ".lok" }
-
 // admitOutput refuses an output that is there and must not be replaced, or is
 // being written.
 func admitOutput(ctx context.Context, store share.Store, t Task) (existing *FileID, err error) {
-	existing, err = stat(ctx, store, t.Output)
+	existing, err = source.Stat(ctx, store, t.Output)
 	if err != nil {
 		return nil, err
 	}
@@ -104,16 +87,4 @@ func admitOutput(ctx context.Context, store share.Store, t Task) (existing *File
 		return nil, claimed(t, other)
 	}
 	return existing, nil
-}
-
-// stat gives the version of a file, or nil where there is none.
-func stat(ctx context.Context, store share.Store, name string) (*FileID, error) {
-	info, err := store.Stat(ctx, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &FileID{info.Size, info.ModTime.UTC()}, nil
 }

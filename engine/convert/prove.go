@@ -3,11 +3,13 @@ package convert
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"imageport/engine/bootproof"
 	"imageport/engine/disk"
 	"imageport/engine/diskimage"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/engine/windows/bootconv"
 	"imageport/engine/windows/ntfs"
 	"imageport/job"
@@ -18,8 +20,7 @@ import (
 func ProveBoot(ctx context.Context, store share.Store, c Composed, report func(job.Progress)) (job.BootProof, error) {
 	output := c.Pieces[0]
 	report(job.Progress{Step: "boot " + output.Name})
-	im := &image{}
-	chain, err := diskimage.Open(ctx, diskimage.Input{Folder: im.folder(store), Name: output.Partial})
+	chain, err := diskimage.Open(ctx, diskimage.Input{Folder: source.Folder(store, source.Scattered, new(atomic.Int64)), Name: output.Partial})
 	if err != nil {
 		return job.BootProof{}, job.At(output.Partial, err)
 	}

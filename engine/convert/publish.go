@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -45,7 +46,7 @@ func Publish(ctx context.Context, store share.Store, t Task, a Approval, c Compo
 func unpublished(ctx context.Context, store share.Store, c Composed) ([]Piece, error) {
 	var left []Piece
 	for _, p := range c.Pieces {
-		partial, err := stat(ctx, store, p.Partial)
+		partial, err := source.Stat(ctx, store, p.Partial)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +57,7 @@ func unpublished(ctx context.Context, store share.Store, c Composed) ([]Piece, e
 			left = append(left, p)
 			continue
 		}
-		if there, err := stat(ctx, store, p.Name); err != nil {
+		if there, err := source.Stat(ctx, store, p.Name); err != nil {
 			return nil, err
 		} else if there == nil || *there != p.File {
 			return nil, job.Errorf(job.VerifyFailed, "Start the job again", "the composed file %s is gone", p.Partial)
@@ -123,11 +124,11 @@ func otherClaim(ctx context.Context, store share.Store, t Task) (name, key strin
 
 // setAside renames the file that is to be replaced, if that has not happened.
 func setAside(ctx context.Context, store share.Store, t Task, p place) error {
-	aside, err := stat(ctx, store, t.replaced(p.name))
+	aside, err := source.Stat(ctx, store, t.replaced(p.name))
 	if err != nil || aside != nil {
 		return err
 	}
-	now, err := stat(ctx, store, p.name)
+	now, err := source.Stat(ctx, store, p.name)
 	if err != nil || now == nil { // somebody removed it: all the better
 		return err
 	}
@@ -139,7 +140,7 @@ func setAside(ctx context.Context, store share.Store, t Task, p place) error {
 		return err
 	}
 	// Another file may have taken its place in between.
-	if aside, err = stat(ctx, store, t.replaced(p.name)); err != nil || aside == nil || *aside == *p.existing {
+	if aside, err = source.Stat(ctx, store, t.replaced(p.name)); err != nil || aside == nil || *aside == *p.existing {
 		return err
 	}
 	return errors.Join(refusal, store.Rename(ctx, t.replaced(p.name), p.name))
@@ -172,7 +173,7 @@ func Finish(ctx context.Context, store share.Store, t Task, a Approval, c *Compo
 
 // takeBack removes a published file, if it is the one that this job has made.
 func takeBack(ctx context.Context, store share.Store, p Piece) error {
-	there, err := stat(ctx, store, p.Name)
+	there, err := source.Stat(ctx, store, p.Name)
 	if err != nil || there == nil || *there != p.File {
 		return err
 	}
@@ -182,7 +183,7 @@ func takeBack(ctx context.Context, store share.Store, p Piece) error {
 // settleReplaced removes the file that was set aside, or gives it its name back.
 func settleReplaced(ctx context.Context, store share.Store, t Task, p place, keep bool) error {
 	name := t.replaced(p.name)
-	aside, err := stat(ctx, store, name)
+	aside, err := source.Stat(ctx, store, name)
 	if err != nil || aside == nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/pvs"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -31,8 +32,8 @@ func replaceable(ctx context.Context, store share.Store, t Task) error {
 // manifest lists, which may hold what somebody did in it, and what targets stream
 // from. That their use is read-only, for which ignoreLock is, does not help there.
 func unknownToPVS(ctx context.Context, store share.Store, t Task) error {
-	lock := lockOf(t.Output)
-	if found, err := stat(ctx, store, lock); err != nil {
+	lock := source.LockOf(t.Output)
+	if found, err := source.Stat(ctx, store, lock); err != nil {
 		return err
 	} else if found != nil {
 		return job.Errorf(job.ImageLocked, "Shut the targets down that use it (Unlock-PvsDisk removes a lock that was left behind), or choose another outputImageFilename",
@@ -42,7 +43,7 @@ func unknownToPVS(ctx context.Context, store share.Store, t Task) error {
 	if !ok {
 		return nil
 	}
-	manifest, err := stat(ctx, store, name.Manifest())
+	manifest, err := source.Stat(ctx, store, name.Manifest())
 	if err != nil || manifest == nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func kindOf(ctx context.Context, store share.Store, name string) (kind, error) {
 		return kind{}, err
 	}
 	defer f.Close()
-	r := cached(f)
+	r := source.Cached(f)
 	var relative string
 	if x, err := vhdx.Open(r, f.Size()); err == nil {
 		if p := x.Info().Parent; p != nil {

@@ -2,8 +2,8 @@ package convert
 
 import (
 	"strings"
-	"time"
 
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -29,17 +29,10 @@ type Task struct {
 }
 
 // FileID identifies one version of a file on the share.
-type FileID struct {
-	SizeBytes int64     `json:"sizeBytes"`
-	Modified  time.Time `json:"modified"`
-}
+type FileID = source.FileID
 
 // Layer identifies one file of the image.
-type Layer struct {
-	Name string `json:"name"`
-	File FileID `json:"file"`
-	ID   string `json:"id"` // what children know it by
-}
+type Layer = source.Layer
 
 // Approval is what preflight found out: the job may go ahead on this source,
 // with this plan.

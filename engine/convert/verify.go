@@ -13,6 +13,7 @@ import (
 	"imageport/engine/disk/overlay"
 	"imageport/engine/diskimage"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/engine/windows/bootcheck"
 	"imageport/engine/windows/bootconv"
 	"imageport/job"
@@ -27,24 +28,20 @@ func (o *output) verify(ctx context.Context, store share.Store, im *image, plan 
 	failed := func(err error) (job.Verification, error) {
 		return job.Verification{}, job.Errorf(job.VerifyFailed, "Start the job again; if it fails again, report it", "%w", err)
 	}
-	back := &image{}
-	c, err := diskimage.Open(ctx, diskimage.Input{Folder: back.folder(store), Name: o.partial})
+	c, err := diskimage.Open(ctx, diskimage.Input{Folder: source.Folder(store, source.Scattered, &o.read), Name: o.partial})
 	switch code := job.CodeOf(err); {
 	case code == job.DiskCorrupt, code == job.WrongFormat: // it was written wrongly
 		return failed(fmt.Errorf("it cannot be opened: %w", err))
 	case err != nil:
 		return job.Verification{}, err
 	}
-	defer func() {
-		o.read.Add(back.read.Load())
-		_ = c.Close()
-	}()
+	defer c.Close()
 	layers := c.Layers()
 	if top := layers[len(layers)-1]; top.FileSize != o.size || top.ID != o.id.String() {
 		return failed(fmt.Errorf("it has %d bytes and the id %s; %d and %s were written", top.FileSize, top.ID, o.size, o.id))
 	}
-	if len(layers) != len(im.layers)+1 || layers[len(layers)-2].Name != im.top().Name || layers[len(layers)-2].ID != im.top().ID {
-		return failed(fmt.Errorf("its parent is %s, not %s", layers[max(0, len(layers)-2)].Name, im.top().Name))
+	if len(layers) != len(im.Files())+1 || layers[len(layers)-2].Name != im.Top().Name || layers[len(layers)-2].ID != im.Top().ID {
+		return failed(fmt.Errorf("its parent is %s, not %s", layers[max(0, len(layers)-2)].Name, im.Top().Name))
 	}
 	if link := linkOf(layers[len(layers)-1]); link != `.\`+o.task.Input { // by which it is found in any folder
 		return failed(fmt.Errorf("it names its parent %q, not %s", link, o.task.Input))
@@ -55,7 +52,7 @@ func (o *output) verify(ctx context.Context, store share.Store, im *image, plan 
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(counter{f, &o.read}, 0, o.size), func(done int64) {
+	if _, err := io.CopyBuffer(sum, &progressReader{io.NewSectionReader(source.Counted(f, &o.read), 0, o.size), func(done int64) {
 		step.DoneBytes = done
 		report(step)
 	}, 0}, make([]byte, 1<<20)); err != nil {

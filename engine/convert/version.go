@@ -9,6 +9,7 @@ import (
 
 	"imageport/engine/pvs"
 	"imageport/engine/share"
+	"imageport/engine/source"
 	"imageport/job"
 )
 
@@ -62,16 +63,16 @@ func nextVersion(ctx context.Context, store share.Store, t Task) (*Version, erro
 		v.warnings = append(v.warnings, fmt.Sprintf("there is no properties file (.pvp) of %s to copy: PVS will not add the version without one", t.Input))
 	} else {
 		v.Properties, v.PropertiesFrom = next.Properties, next.PropertiesFrom
-		if v.PropertiesFile, err = stat(ctx, store, v.PropertiesFrom); err != nil {
+		if v.PropertiesFile, err = source.Stat(ctx, store, v.PropertiesFrom); err != nil {
 			return nil, err
 		}
-		if there, err := stat(ctx, store, v.Properties); err != nil {
+		if there, err := source.Stat(ctx, store, v.Properties); err != nil {
 			return nil, err
 		} else if there != nil {
 			return nil, job.Errorf(job.OutputExists, "Remove it if there is no such version", "there is a file %s already, but no version %d", v.Properties, v.Number)
 		}
 	}
-	if v.ManifestFile, err = stat(ctx, store, v.Manifest); err != nil {
+	if v.ManifestFile, err = source.Stat(ctx, store, v.Manifest); err != nil {
 		return nil, err
 	}
 	// That the manifest can take the version is found out before the work.
@@ -191,7 +192,7 @@ func readVersionFile(ctx context.Context, store share.Store, name string, id Fil
 		return nil, err
 	}
 	defer f.Close()
-	if now := (FileID{f.Size(), f.ModTime().UTC()}); now != id {
+	if now := (FileID{SizeBytes: f.Size(), Modified: f.ModTime().UTC()}); now != id {
 		return nil, job.Errorf(job.SourceChanged, "Start the job again while nobody works on the vDisk", "%s changed while the job ran", name)
 	}
 	if f.Size() > versionFileLimit {
@@ -219,5 +220,5 @@ func readBack(ctx context.Context, store share.Store, name string, want []byte) 
 	if !bytes.Equal(b[:n], want) {
 		return FileID{}, job.Errorf(job.VerifyFailed, "Start the job again", "%s, read back, is not what was written: %w", name, fmt.Errorf("%d bytes instead of %d", n, len(want)))
 	}
-	return FileID{f.Size(), f.ModTime().UTC()}, nil
+	return FileID{SizeBytes: f.Size(), Modified: f.ModTime().UTC()}, nil
 }

@@ -2,7 +2,7 @@
 // files and block devices.
 //
 // It guarantees that Create never touches an existing file, that a Sync also
-// makes the name of a created file durable, and that nothing is written behind
-// the size that was asked for. It does not lock targets, remove what a failed
-// copy left, or know image formats.
+// makes the name of a created file durable, that nothing is written behind the
+// size that was asked for, and that OpenWhole has a block device for itself. It
+// does not lock files, remove what a failed copy left, or know image formats.
 package copyfile

@@ -18,6 +18,8 @@ var (
 	ErrKind = errors.New("neither a regular file nor a block device")
 	// ErrSize: the target does not have the size that was asked for.
 	ErrSize = errors.New("target has another size")
+	// ErrInUse: something else has the block device for itself.
+	ErrInUse = errors.New("block device is mounted or in use")
 	// ErrOutOfRange: a write behind the size of the target.
 	ErrOutOfRange = errors.New("write outside the target")
 )
@@ -70,31 +72,76 @@ func Open(path string, size int64) (*File, error) {
 		return nil, fmt.Errorf("copyfile: %w", err)
 	}
 	t := &File{f: f, size: size}
-	if err := t.verify(path); err != nil {
+	found, err := t.verify(path)
+	if err == nil && (found < size || !t.device && found > size) {
+		err = fmt.Errorf("copyfile: %s has %d bytes, expected %d: %w", path, found, size, ErrSize)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return t, nil
 }
 
-func (t *File) verify(path string) error {
+// OpenWhole opens what exists, as large as it is. A block device is opened
+// exclusively: one that is mounted, part of another device, or opened in the
+// same way by somebody else is ErrInUse.
+func OpenWhole(path string) (*File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("copyfile: %w", err)
+	}
+	t := &File{f: f}
+	if t.size, err = t.verify(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if t.device {
+		// O_EXCL has a meaning for devices only, and what it is is known now.
+		excl, err := os.OpenFile(path, os.O_RDWR|os.O_EXCL|unix.O_NONBLOCK, 0)
+		if errors.Is(err, unix.EBUSY) {
+			err = fmt.Errorf("%w: %w", ErrInUse, err)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("copyfile: %w", err)
+		}
+		t.f = excl
+	}
+	return t, nil
+}
+
+// DropCache forgets what the system keeps of the target in memory, as far as it
+// lets us: what is read afterwards comes from the disk. What is not durable yet
+// is kept.
+func (t *File) DropCache() error {
+	conn, err := t.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		failed = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED)
+		if t.device && failed == nil {
+			_ = unix.IoctlSetInt(int(fd), unix.BLKFLSBUF, 0) // for root only
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+// verify finds out what the file is, and how large.
+func (t *File) verify(path string) (size int64, err error) {
 	info, err := t.f.Stat()
 	if err != nil {
-		return fmt.Errorf("copyfile: %w", err)
+		return 0, fmt.Errorf("copyfile: %w", err)
 	}
 	kind := info.Mode().Type()
 	t.device = kind&fs.ModeDevice != 0 && kind&fs.ModeCharDevice == 0
 	if kind != 0 && !t.device {
-		return fmt.Errorf("copyfile: %s: %w (%s)", path, ErrKind, kind)
+		return 0, fmt.Errorf("copyfile: %s: %w (%s)", path, ErrKind, kind)
 	}
 	// The size of a device is not in its Stat.
-	found, err := t.f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("copyfile: %w", err)
+	if size, err = t.f.Seek(0, io.SeekEnd); err != nil {
+		return 0, fmt.Errorf("copyfile: %w", err)
 	}
-	if found < t.size || !t.device && found > t.size {
-		return fmt.Errorf("copyfile: %s has %d bytes, expected %d: %w", path, found, t.size, ErrSize)
-	}
-	return nil
+	return size, nil
 }
 
 // Size is the size of the target in bytes.

@@ -75,3 +75,13 @@ func Keyword(id string) string {
 	hash := "~" + hex.EncodeToString(sum[:8])
 	return id[:limit-len(hash)] + hash
 }
+
+// WorkflowSweep is the workflow that removes what jobs have left behind. It takes
+// a job.SweepRequest, and runs on the queue of the resource location.
+const WorkflowSweep = "sweep"
+
+// SweepSchedule is the id of the schedule of a resource location's sweeps.
+func SweepSchedule(resourceLocation string) string { return WorkflowSweep + "/" + resourceLocation }
+
+// SweepNow is the id of a resource location's sweep that was asked for by hand.
+func SweepNow(resourceLocation string) string { return SweepSchedule(resourceLocation) + "/now" }

@@ -2,11 +2,15 @@ package durable
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
 
 	"imageport/job"
 )
@@ -18,12 +22,69 @@ const HeartbeatInterval = time.Second
 
 type progressKey struct{}
 
+// pulse is what the next heartbeat of an activity carries.
+type pulse struct {
+	progress   atomic.Pointer[job.Progress]
+	checkpoint atomic.Pointer[any]
+	sending    sync.Mutex // so that what was sent last is the latest
+}
+
+// beat sends a heartbeat: the progress and, after the first checkpoint, that.
+func (p *pulse) beat(ctx context.Context) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	if checkpoint := p.checkpoint.Load(); checkpoint != nil {
+		activity.RecordHeartbeat(ctx, *p.progress.Load(), *checkpoint)
+		return
+	}
+	activity.RecordHeartbeat(ctx, *p.progress.Load())
+}
+
 // Report sets the progress that the running activity's next heartbeat carries.
 // Outside an activity it does nothing.
 func Report(ctx context.Context, p job.Progress) {
-	if latest, ok := ctx.Value(progressKey{}).(*atomic.Pointer[job.Progress]); ok {
-		latest.Store(&p)
+	if pulse, ok := ctx.Value(progressKey{}).(*pulse); ok {
+		pulse.progress.Store(&p)
 	}
+}
+
+// Checkpoint sets what a later attempt of the running activity can go on from.
+// From now on all of its heartbeats carry it, the first one at once; it must not
+// change any more.
+// Outside an activity it does nothing.
+func Checkpoint(ctx context.Context, state any) {
+	if pulse, ok := ctx.Value(progressKey{}).(*pulse); ok {
+		pulse.checkpoint.Store(&state)
+		pulse.beat(ctx)
+	}
+}
+
+// EarlierCheckpoint reads the last checkpoint of an earlier attempt of the
+// running activity, and reports whether there was one.
+func EarlierCheckpoint(ctx context.Context, into any) bool {
+	return second(func(d ...any) error { return activity.GetHeartbeatDetails(ctx, d...) }, into)
+}
+
+// LastCheckpoint reads the last checkpoint of an activity from its failure, and
+// reports whether that has one: an activity whose worker fell silent, or that
+// was told to stop and never answered.
+func LastCheckpoint(err error, into any) bool {
+	t, ok := errors.AsType[*temporal.TimeoutError](err)
+	return ok && second(t.LastHeartbeatDetails, into)
+}
+
+// second decodes what follows the progress in the details of a heartbeat. To
+// decode more than there is is no error of the SDK's.
+func second(details func(...any) error, into any) bool {
+	var progress, checkpoint converter.RawValue
+	if details(&progress, &checkpoint) != nil || checkpoint.Payload() == nil {
+		return false
+	}
+	if raw, ok := into.(*converter.RawValue); ok {
+		*raw = checkpoint
+		return true
+	}
+	return converter.GetDefaultDataConverter().FromPayload(checkpoint.Payload(), into) == nil
 }
 
 // Interceptor makes every activity of a worker heartbeat and return failures.
@@ -44,8 +105,12 @@ type inbound struct {
 
 // ExecuteActivity runs the activity with a heartbeat beside it.
 func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.ExecuteActivityInput) (any, error) {
-	latest := new(atomic.Pointer[job.Progress])
-	latest.Store(&job.Progress{Step: activity.GetInfo(ctx).ActivityType.Name})
+	latest := new(pulse)
+	latest.progress.Store(&job.Progress{Step: activity.GetInfo(ctx).ActivityType.Name})
+	var earlier converter.RawValue
+	if EarlierCheckpoint(ctx, &earlier) { // not to be lost by an attempt that comes to nothing
+		latest.checkpoint.Store(new(any(earlier)))
+	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -54,7 +119,7 @@ func (in *inbound) ExecuteActivity(ctx context.Context, input *interceptor.Execu
 		ticker := time.NewTicker(HeartbeatInterval / 2)
 		defer ticker.Stop()
 		for {
-			activity.RecordHeartbeat(ctx, *latest.Load())
+			latest.beat(ctx)
 			select {
 			case <-stop:
 				return
