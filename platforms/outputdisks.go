@@ -33,15 +33,15 @@ type OutputDisks interface {
 type OutputDisk struct {
 	// Name says where the disk goes, in the platform's own words: a path, or
 	// one such as "[datastore] folder/name.vmdk".
-	Name string
+	Name string `json:"name"`
 	// Format is that of the file, for a platform that has a choice. Empty is
 	// the platform's own.
-	Format DiskFormat
+	Format DiskFormat `json:"format,omitempty"`
 	// SizeBytes is the size of the disk that the CE sees, a multiple of 1 MiB.
-	SizeBytes int64
+	SizeBytes int64 `json:"sizeBytes"`
 	// Provision says when its blocks are allocated, on a platform that has a
 	// choice. Empty is job.ProvisionThin.
-	Provision job.ProvisionType
+	Provision job.ProvisionType `json:"provision,omitempty"`
 }
 
 // DiskFormat is the format of a disk's file.
@@ -58,7 +58,7 @@ const (
 // OutputDiskRef is an output disk that is attached.
 type OutputDiskRef struct {
 	// Serial is the serial number by which the CE finds the disk.
-	Serial string
+	Serial string `json:"serial"`
 	// Ref is what the platform itself calls the disk now, for people.
-	Ref string
+	Ref string `json:"ref"`
 }

@@ -13,6 +13,7 @@ import (
 	"imageport/engine/share"
 	"imageport/platforms"
 	"imageport/platforms/qemu"
+	"imageport/platforms/vsphere"
 	"imageport/wallet"
 )
 
@@ -41,6 +42,14 @@ type Config struct {
 
 	// QEMU configures the platform "qemu", which is there if it has an image.
 	QEMU qemu.Config
+	// VSphere configures the platform "vSphere", which is there if it has an
+	// appliance or a template. Credentials come from the wallet.
+	VSphere vsphere.Config
+	// SweepEvery is how often what jobs left behind is looked for, by default
+	// every 15 minutes; negative: never.
+	SweepEvery time.Duration
+	// OutputDir is where the platform "local" puts output disks.
+	OutputDir string
 	// Log takes what the gateway has to tell.
 	Log *slog.Logger
 	// Platforms are further platforms. One called "local" replaces our own.

@@ -89,6 +89,42 @@ func ReplaceJSON(path string, v any) error {
 	return ReplaceFile(path, b)
 }
 
+// ReplaceDurable puts v in place, as ReplaceJSON does, in the directory of a CE,
+// on stable storage: what is made afterwards does not outlive the file.
+func ReplaceDurable(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxFileBytes {
+		return fmt.Errorf("%s: %d bytes are to be written, and %d at most are read", path, len(b), maxFileBytes)
+	}
+	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+		return err
+	}
+	if err := Sync(path + ".tmp"); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := Sync(dir); err != nil {
+		return err
+	}
+	return Sync(filepath.Dir(dir)) // which has the name of the CE's directory
+}
+
+// Sync puts a file or directory on stable storage.
+func Sync(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
 func remove(dir, name string) error {
 	if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process identifies a process for good. A process id alone does not: the
@@ -98,6 +99,20 @@ func (p Process) Alive() bool {
 	}
 	boot, err := bootID()
 	return err == nil && boot == p.Boot
+}
+
+// Kill ends p, and waits until it has ended, so that nobody takes it for one that
+// goes on. It is no error if p is gone.
+func (p Process) Kill() error {
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	for began := time.Now(); p.Alive(); time.Sleep(time.Millisecond) {
+		if elapsed := time.Since(began); elapsed > killWait {
+			return stuck([]Process{p}, elapsed)
+		}
+	}
+	return nil
 }
 
 // Signal sends sig to p and to nothing else. It is no error if p is gone.

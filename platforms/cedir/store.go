@@ -132,7 +132,7 @@ func (s *Store) Create(ctx context.Context, ce platforms.Spec) (platforms.Instan
 }
 
 // create does it. If it finds a CE that is half destroyed, it only destroys
-// the other half, and is not done.
+// the other half, and is not done; nor is it if a process dies under its eyes.
 func (s *Store) create(ctx context.Context, ce platforms.Spec) (in platforms.Instance, done bool, err error) {
 	dir := s.Dir(ce.Name)
 	release, err := lockDir(ctx, dir, true)
@@ -148,9 +148,12 @@ func (s *Store) create(ctx context.Context, ce platforms.Spec) (in platforms.Ins
 	if err := s.mark(dir, ce); err != nil {
 		return in, false, err
 	}
-	if p, err := Recorded(dir); err != nil {
+	p, err := Recorded(dir)
+	if err != nil {
 		return in, false, err
-	} else if !p.Alive() {
+	}
+	ran := p.Alive()
+	if !ran {
 		if err := s.makeLock(dir); err != nil {
 			return in, false, err
 		}
@@ -159,7 +162,8 @@ func (s *Store) create(ctx context.Context, ce platforms.Spec) (in platforms.Ins
 		}
 	}
 	in, err = s.Find(ctx, ce.Name)
-	return in, err == nil, err
+	// One that was about to die when it was found is started again.
+	return in, err == nil && !(ran && in.State == platforms.Stopped), err
 }
 
 // doomed reports whether the CE in dir is to be removed.

@@ -2,7 +2,6 @@ package local
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -17,47 +16,25 @@ import (
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
-	"imageport/platforms/platformtest"
+	"imageport/platforms/cedir/cedirtest"
 )
 
-func testSpec() platforms.Spec {
-	const id = "0123456789ab"
-	return platforms.Spec{
-		Name: "ce-" + id, Job: "ips/files/pvs/win10", RunID: "run", Owner: "location",
-		Seed: platformtest.Seed(id, time.Now().Add(time.Minute)),
-	}
-}
-
-// newDriver gives a driver of its own and the directory of testSpec's CE.
+// newDriver gives a driver of its own and the directory of the CE of
+// cedirtest.Spec.
 func newDriver(t *testing.T, change func(*Config)) (*Driver, string) {
 	t.Helper()
-	cfg := testConfig(t.TempDir())
+	cfg := testConfig(cedirtest.New(t).Dir)
 	if change != nil {
 		change(&cfg)
 	}
 	d := open(t, cfg)
-	dir := d.store.Dir(testSpec().Name)
-	t.Cleanup(func() {
-		if err := d.Destroy(context.Background(), testSpec().Name); err != nil {
-			t.Error(err)
-		}
-		if pids := agents(t, dir); len(pids) > 0 {
-			t.Errorf("agents left: %v", pids)
-		}
-	})
-	return d, dir
+	cedirtest.Clean(t, d, d.store.StateDir)
+	return d, d.store.Dir(cedirtest.Spec().Name)
 }
 
 func mustCreate(t *testing.T, d *Driver) cedir.Process {
 	t.Helper()
-	if _, err := d.Create(t.Context(), testSpec()); err != nil {
-		t.Fatal(err)
-	}
-	p, err := cedir.Recorded(d.store.Dir(testSpec().Name))
-	if err != nil || !p.Alive() {
-		t.Fatalf("agent %+v, %v", p, err)
-	}
-	return p
+	return cedirtest.Create(t, d, d.store.StateDir)
 }
 
 func TestAgentDoesNotComeUp(t *testing.T) {
@@ -79,21 +56,17 @@ func TestAgentDoesNotComeUp(t *testing.T) {
 					c.StartTimeout = 10 * time.Second
 				}
 			})
-			_, err := d.Create(t.Context(), testSpec())
+			_, err := d.Create(t.Context(), cedirtest.Spec())
 			if platforms.KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.in) {
 				t.Errorf("%s: %v; want %s: …%s…", platforms.KindOf(err), err, tc.kind, tc.in)
 			}
 			if tc.kind != platforms.Internal {
-				if checkErr := d.Check(t.Context(), testSpec()); platforms.KindOf(checkErr) != tc.kind {
+				if checkErr := d.Check(t.Context(), cedirtest.Spec()); platforms.KindOf(checkErr) != tc.kind {
 					t.Errorf("Check does not see it: %v", checkErr)
 				}
 			}
-			for end := time.Now().Add(10 * time.Second); len(agents(t, dir)) > 0; time.Sleep(5 * time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("agents left: %v", agents(t, dir))
-				}
-			}
-			if in, err := d.Find(t.Context(), testSpec().Name); err != nil || in.State != platforms.Stopped {
+			cedirtest.Within(t, 10*time.Second, "without an agent", func() bool { return len(cedirtest.Processes(t, dir)) == 0 })
+			if in, err := d.Find(t.Context(), cedirtest.Spec().Name); err != nil || in.State != platforms.Stopped {
 				t.Errorf("Find: %+v, %v", in, err)
 			}
 		})
@@ -155,7 +128,7 @@ func TestClaim(t *testing.T) {
 func TestLockOutlivesAgent(t *testing.T) {
 	t.Parallel()
 	d, dir := newDriver(t, func(c *Config) { c.StartTimeout = 5 * time.Second })
-	kill(t, mustCreate(t, d))
+	cedirtest.Kill(t, mustCreate(t, d))
 	fd, err := syscall.Open(filepath.Join(dir, cedir.LockFile), syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -165,12 +138,12 @@ func TestLockOutlivesAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(2500*time.Millisecond, func() { syscall.Flock(fd, syscall.LOCK_UN) })
-	kill(t, mustCreate(t, d))
+	cedirtest.Kill(t, mustCreate(t, d))
 	if err := syscall.Flock(fd, syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
 	d.store.StartTimeout = 100 * time.Millisecond
-	if _, err := d.Create(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Busy {
+	if _, err := d.Create(t.Context(), cedirtest.Spec()); platforms.KindOf(err) != platforms.Busy {
 		t.Errorf("the lock is never released: %v", err)
 	}
 	syscall.Flock(fd, syscall.LOCK_UN)
@@ -224,7 +197,7 @@ func TestCheckStateDir(t *testing.T) {
 	if err := os.Chmod(d.store.StateDir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Check(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "0777") {
+	if err := d.Check(t.Context(), cedirtest.Spec()); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "0777") {
 		t.Errorf("writable by all: %v", err)
 	}
 	if _, err := New(Config{}); platforms.KindOf(err) != platforms.BadRequest {
@@ -243,7 +216,7 @@ func TestStateDirByOtherName(t *testing.T) {
 	if err := os.Symlink(d.store.StateDir, link); err != nil {
 		t.Fatal(err)
 	}
-	if other := open(t, testConfig(link)); other.store.StateDir != d.store.StateDir {
+	if other := open(t, Config{StateDir: link}); other.store.StateDir != d.store.StateDir {
 		t.Errorf("%s is taken for %s", link, other.store.StateDir)
 	}
 }

@@ -15,20 +15,8 @@ import (
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
+	"imageport/platforms/cedir/cedirtest"
 )
-
-// kill ends a process and waits until it counts as dead.
-func kill(t *testing.T, p cedir.Process) {
-	t.Helper()
-	if err := p.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for end := time.Now().Add(10 * time.Second); p.Alive(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("process %d does not die", p.PID)
-		}
-	}
-}
 
 // bystander starts a process that no test may harm.
 func bystander(t *testing.T) cedir.Process {
@@ -60,14 +48,14 @@ func TestStalePIDIsNeverSignalled(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			d, dir := newDriver(t, nil)
-			kill(t, mustCreate(t, d))
+			cedirtest.Kill(t, mustCreate(t, d))
 			b := bystander(t)
 			stale := b
 			change(&stale)
 			if err := cedir.ReplaceJSON(filepath.Join(dir, cedir.ProcessFile), stale); err != nil {
 				t.Fatal(err)
 			}
-			if in, err := d.Find(t.Context(), testSpec().Name); err != nil || in.State != platforms.Stopped {
+			if in, err := d.Find(t.Context(), cedirtest.Spec().Name); err != nil || in.State != platforms.Stopped {
 				t.Errorf("Find: %+v, %v", in, err)
 			}
 			if next := mustCreate(t, d); next.PID == b.PID {
@@ -77,10 +65,10 @@ func TestStalePIDIsNeverSignalled(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The true agent is found all the same.
-			if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+			if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 				t.Fatal(err)
 			}
-			if pids := agents(t, dir); len(pids) > 0 {
+			if pids := cedirtest.Processes(t, dir); len(pids) > 0 {
 				t.Errorf("agents left: %v", pids)
 			}
 			if !b.Alive() {
@@ -97,7 +85,7 @@ func TestSpoiltRecord(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, cedir.ProcessFile), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+		if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
@@ -109,7 +97,7 @@ func TestStubbornAgent(t *testing.T) {
 	d, _ := newDriver(t, func(c *Config) { c.Grace, c.Env = grace, []string{agentMode + "=stubborn"} })
 	p := mustCreate(t, d)
 	began := time.Now()
-	if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+	if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took < grace || took > 10*grace {
@@ -142,9 +130,9 @@ func TestChildrenGo(t *testing.T) {
 				t.Fatalf("the agent has the children %q", pids)
 			}
 			if dead {
-				kill(t, agent)
+				cedirtest.Kill(t, agent)
 			}
-			if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+			if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 				t.Fatal(err)
 			}
 			for i, s := range pids {
@@ -178,7 +166,7 @@ func TestUnclaimedAgentGoes(t *testing.T) {
 			cancel() // create kills its child then, so we start another one by hand
 		}
 	}
-	if _, err := d.Create(ctx, testSpec()); !errors.Is(err, context.Canceled) {
+	if _, err := d.Create(ctx, cedirtest.Spec()); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Create: %v", err)
 	}
 	orphan := exec.Command(os.Args[0], "agent", filepath.Join(dir, cedir.SeedFile))
@@ -188,7 +176,7 @@ func TestUnclaimedAgentGoes(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- orphan.Wait() }()
-	if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+	if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -219,7 +207,7 @@ func TestMarkAndRemoval(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "spool", "deep"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+	if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(d.store.StateDir); err != nil || len(entries) > 0 {

@@ -8,5 +8,7 @@
 // CE: the agent holds a lock for its life (Claim). The CE is not isolated: it
 // runs as the worker's user, on its machine, though without its environment.
 // Destroy takes the agent's children along, except those that cleared their
-// environment and outlived their agent. Linux only.
+// environment and outlived their agent. Output disks are raw files (package
+// outputdir), which the agent finds as disks/<serial number> beside its seed.
+// Linux only.
 package local

@@ -10,6 +10,7 @@ import (
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
+	"imageport/platforms/outputdir"
 )
 
 // Config is the configuration of the local platform.
@@ -25,6 +26,8 @@ type Config struct {
 	// Env are "NAME=value" entries that the agent gets. It has little else of
 	// an environment: the worker's carries the connection to Temporal.
 	Env []string
+	// OutputDir is where output disks go. Without, there are none.
+	OutputDir string
 	// Grace is how long Destroy waits between SIGTERM and SIGKILL, by default 5 s.
 	Grace time.Duration
 	// StartTimeout is how long Create waits for the agent to claim its CE, by
@@ -41,11 +44,13 @@ const logFile = "agent.log"
 type Driver struct {
 	cfg   Config
 	store *cedir.Store
+	disks *outputdir.Disks
 }
 
 var (
-	_ platforms.Driver    = (*Driver)(nil)
-	_ platforms.Neighbour = (*Driver)(nil)
+	_ platforms.Driver      = (*Driver)(nil)
+	_ platforms.Neighbour   = (*Driver)(nil)
+	_ platforms.OutputDisks = (*Driver)(nil)
 )
 
 // New gives the driver for the CEs in cfg.StateDir. Several drivers, also in
@@ -61,14 +66,25 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Args == nil {
 		cfg.Args = []string{"agent", "--seed"}
 	}
+	if cfg.OutputDir != "" {
+		dir, err := filepath.Abs(cfg.OutputDir)
+		if err != nil {
+			return nil, fmt.Errorf("local platform: directory for output disks: %w", err)
+		}
+		cfg.OutputDir = dir
+	}
 	d := &Driver{cfg: cfg}
 	var err error
 	d.store, err = cedir.Open(cedir.Config{
 		Platform: "local", StateDir: cfg.StateDir, Grace: cfg.Grace, StartTimeout: cfg.StartTimeout, Now: cfg.Now,
-		Start: d.start, Describe: describe,
+		Start: d.start, Discard: outputdir.Discard, Describe: describe,
 	})
 	if err != nil {
 		return nil, err
+	}
+	d.disks = &outputdir.Disks{
+		Platform: "local", Store: d.store, Dir: cfg.OutputDir, Formats: []platforms.DiskFormat{platforms.Raw},
+		Attach: d.attach, Detach: d.detach,
 	}
 	return d, nil
 }
@@ -93,6 +109,9 @@ func (d *Driver) Check(ctx context.Context, ce platforms.Spec) error {
 		return err
 	}
 	_, err := exec.LookPath(d.cfg.Program)
+	if err == nil {
+		err = d.disks.CheckDir()
+	}
 	return cedir.Fail("check", ce.Name, err)
 }
 

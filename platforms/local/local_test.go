@@ -1,24 +1,20 @@
 package local
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
+	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
-	"imageport/platforms/cedir"
+	"imageport/platforms/cedir/cedirtest"
 	"imageport/platforms/platformtest"
 )
 
@@ -27,9 +23,13 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "agent" {
 		os.Exit(agentMain(os.Args[2]))
 	}
-	if len(os.Args) == 6 && os.Args[1] == "worker" {
-		os.Exit(workerMain(os.Args[2:]))
-	}
+	cedirtest.Main(func(dir string, step func(string)) (platforms.Driver, error) {
+		d, err := New(testConfig(dir))
+		if err == nil {
+			d.store.Step = step
+		}
+		return d, err
+	})
 	os.Exit(m.Run())
 }
 
@@ -44,6 +44,8 @@ func agentMain(seedPath string) int {
 		return 3
 	case "deaf":
 		time.Sleep(time.Minute)
+	case "slow":
+		time.Sleep(time.Second)
 	case "stubborn", "parent":
 		signal.Ignore(syscall.SIGTERM) // the child of "parent" inherits that
 	}
@@ -81,54 +83,10 @@ func agentMain(seedPath string) int {
 	return 0
 }
 
-// workerMain runs a verb and is killed after one of its steps. Its arguments
-// are the verb, the state directory, the step and the Spec.
-func workerMain(args []string) int {
-	d, err := New(testConfig(args[1]))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	left, err := strconv.Atoi(args[2])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	d.store.Step = func(string) {
-		if left == 0 {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		}
-		left--
-	}
-	var ce platforms.Spec
-	if err := json.Unmarshal([]byte(args[3]), &ce); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	switch platformtest.Verb(args[0]) {
-	case platformtest.Create:
-		_, err = d.Create(context.Background(), ce)
-	case platformtest.Destroy:
-		err = d.Destroy(context.Background(), ce.Name)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
+// testConfig is for what is in the directory of a cedirtest.Harness.
 func testConfig(dir string) Config {
-	return Config{StateDir: dir, Args: []string{"agent"}}
+	return Config{StateDir: cedirtest.StateDir(dir), OutputDir: cedirtest.OutputDir(dir), Args: []string{"agent"}}
 }
-
-// harness is a state directory of its own.
-type harness struct {
-	dir     string
-	planted []string
-}
-
-func (h *harness) Open(t testing.TB) platforms.Driver { return open(t, testConfig(h.dir)) }
 
 func open(t testing.TB, cfg Config) *Driver {
 	t.Helper()
@@ -139,37 +97,28 @@ func open(t testing.TB, cfg Config) *Driver {
 	return d
 }
 
-func (h *harness) Cut(t testing.TB, verb platformtest.Verb, ce platforms.Spec, n int) bool {
-	t.Helper()
-	spec, err := json.Marshal(ce)
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker := exec.Command(os.Args[0], "worker", string(verb), h.dir, strconv.Itoa(n), string(spec))
-	out, err := worker.CombinedOutput()
-	if st, ok := worker.ProcessState.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGKILL {
-		return false
-	}
-	if err != nil {
-		t.Fatalf("worker: %v\n%s", err, out)
-	}
-	return true
+// harness has agents of which each can do what it is told by its mode.
+type harness struct {
+	*cedirtest.Harness
+	mode string
 }
 
-func (h *harness) Kill(t testing.TB, name string) {
-	t.Helper()
-	pids := agents(t, filepath.Join(h.dir, name))
-	if len(pids) != 1 {
-		t.Fatalf("kill: %d agents", len(pids))
+func (h *harness) Open(t testing.TB) platforms.Driver {
+	cfg := testConfig(h.Dir)
+	cfg.StartTimeout = h.StartTimeout
+	if h.mode != "" {
+		cfg.Env = []string{agentMode + "=" + h.mode}
 	}
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	return open(t, cfg)
 }
+
+// Delay makes agents slow. An agent that comes up late has been killed in most
+// cases.
+func (h *harness) Delay(testing.TB, time.Duration) { h.mode = "slow" }
 
 func (h *harness) GiveUp(t testing.TB, name, cause string) {
 	t.Helper()
-	log, err := os.OpenFile(filepath.Join(h.dir, name, logFile), os.O_WRONLY|os.O_APPEND, 0)
+	log, err := os.OpenFile(filepath.Join(h.CEDir(name), logFile), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,72 +129,78 @@ func (h *harness) GiveUp(t testing.TB, name, cause string) {
 	h.Kill(t, name)
 }
 
-func (h *harness) Plant(t testing.TB, name string) func() bool {
-	t.Helper()
-	path := filepath.Join(h.dir, name)
-	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	other := filepath.Join(h.dir, "lost+found")
-	if err := os.Mkdir(other, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	h.planted = append(h.planted, name, "lost+found")
-	return func() bool {
-		b, err := os.ReadFile(path)
-		_, dirErr := os.Stat(other)
-		return err == nil && string(b) == "mine" && dirErr == nil
+func (h *harness) OutputDisk(n int) platforms.OutputDisk {
+	return platforms.OutputDisk{Name: fmt.Sprintf("images/deep/disk%d.raw", n), SizeBytes: 64 << 20}
+}
+
+func (h *harness) OtherDisks() []platforms.OutputDisk {
+	return []platforms.OutputDisk{
+		{Name: "images/raw", SizeBytes: 64 << 20, Format: platforms.Raw, Provision: job.ProvisionThin},
+		{Name: "images/thick.img", SizeBytes: 64 << 20, Provision: job.ProvisionThick},
+		{Name: "images/zeroed.img", SizeBytes: 64 << 20, Provision: job.ProvisionEagerZeroed},
+		{Name: "images/x.vmdk", SizeBytes: 64 << 20},
+		{Name: "images/raw.vhdx", SizeBytes: 64 << 20, Format: platforms.Raw},
 	}
 }
 
-func (h *harness) Agents(t testing.TB, name string) int {
-	return len(agents(t, filepath.Join(h.dir, name)))
+func (h *harness) Attached(t testing.TB, name string) int {
+	dir := filepath.Join(h.CEDir(name), disksDir)
+	if _, err := os.Stat(dir); err != nil {
+		return 0
+	}
+	return len(cedirtest.Entries(t, dir))
 }
 
-func (h *harness) Leftovers(t testing.TB) []string {
+// disk gives the file that the agent finds.
+func (h *harness) disk(ce string, disk platforms.OutputDiskRef) string {
+	return filepath.Join(h.CEDir(ce), disksDir, disk.Serial)
+}
+
+func (h *harness) WriteDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, b []byte) {
 	t.Helper()
-	entries, err := os.ReadDir(h.dir)
+	f, err := os.OpenFile(h.disk(ce, disk), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var left []string
-	for _, e := range entries {
-		if !slices.Contains(h.planted, e.Name()) {
-			left = append(left, e.Name())
-		}
+	_, err = f.WriteAt(b, at)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
 	}
-	return left
 }
 
-// agents finds the agents of a CE by their command line. A zombie has none.
-func agents(t testing.TB, dir string) []int {
+func (h *harness) ReadDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, n int) []byte {
 	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	return readAt(t, h.disk(ce, disk), at, n)
+}
+
+func (h *harness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
+	t.Helper()
+	return readAt(t, filepath.Join(cedirtest.OutputDir(h.Dir), name), at, n)
+}
+
+func readAt(t testing.TB, path string, at int64, n int) []byte {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	arg := []byte("\x00" + filepath.Join(dir, cedir.SeedFile) + "\x00")
-	var pids []int
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil || !bytes.HasSuffix(b, arg) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
+	defer f.Close()
+	b := make([]byte, n)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
 	}
-	return pids
+	return b
 }
+
+var (
+	_ platformtest.OutputHarness = (*harness)(nil)
+	_ platformtest.Writing       = (*harness)(nil)
+	_ platformtest.Failing       = (*harness)(nil)
+	_ platformtest.Faulty        = (*harness)(nil)
+	_ platformtest.Telling       = (*harness)(nil)
+	_ platformtest.Slow          = (*harness)(nil)
+)
 
 func TestConformance(t *testing.T) {
-	platformtest.Run(t, func(t *testing.T) platformtest.Harness {
-		dir, err := filepath.EvalSymlinks(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &harness{dir: dir}
-	})
+	platformtest.Run(t, func(t *testing.T) platformtest.Harness { return &harness{Harness: cedirtest.New(t)} })
 }

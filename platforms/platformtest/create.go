@@ -105,50 +105,23 @@ func testCreatePlanted(t *testing.T, h Harness) {
 }
 
 func testCreateCut(t *testing.T, h Harness) {
-	for n := range maxSteps {
+	cuts(t, func(t *testing.T, n int) bool {
 		ce := spec(n)
-		finished := h.Cut(t, Create, ce, n)
+		finished := h.Cut(t, Call{Verb: Create, CE: ce}, n)
 		d := h.Open(t)
 		if err := d.Check(t.Context(), ce); err != nil {
-			t.Fatalf("cut after step %d: Check: %v", n, err)
+			t.Fatalf("Check: %v", err)
 		}
 		in := create(t, d, ce)
 		wantOne(t, h, ce.Name)
 		if again := create(t, h.Open(t), ce); again != in {
-			t.Fatalf("cut after step %d: Create gives %+v, then %+v", n, in, again)
+			t.Fatalf("Create gives %+v, then %+v", in, again)
 		}
 		wantOne(t, h, ce.Name)
 		destroy(t, d, ce.Name)
 		wantNothing(t, h, ce.Name)
-		if finished {
-			wantSteps(t, n)
-			return
-		}
-	}
-	t.Fatalf("Create has more than %d steps", maxSteps)
-}
-
-func testCreateCutDestroy(t *testing.T, h Harness) {
-	for n := range maxSteps {
-		ce := spec(n)
-		finished := h.Cut(t, Create, ce, n)
-		destroy(t, h.Open(t), ce.Name)
-		wantNothing(t, h, ce.Name)
-		if finished {
-			wantSteps(t, n)
-			return
-		}
-	}
-	t.Fatalf("Create has more than %d steps", maxSteps)
-}
-
-// wantSteps fails a harness whose Cut cuts nothing.
-func wantSteps(t *testing.T, n int) {
-	t.Helper()
-	if n < 2 {
-		t.Fatalf("only %d steps were cut", n)
-	}
-	t.Logf("cut after each of %d steps", n)
+		return finished
+	})
 }
 
 func testCreateCancelled(t *testing.T, h Harness) {
@@ -200,11 +173,13 @@ func testCreateAfterDeath(t *testing.T, h Harness) {
 		if err := d.Check(t.Context(), ce); err != nil {
 			t.Fatalf("Check with a dead CE: %v", err)
 		}
+		ce = restarted(ce)
 		again := create(t, h.Open(t), ce)
 		if !again.Created.Equal(first.Created) {
 			t.Fatalf("made %v, restarted %v: a sweep goes by the age of the CE", first.Created, again.Created)
 		}
 		wantOne(t, h, ce.Name)
+		wantTold(t, h, ce)
 	}
 	h.Kill(t, ce.Name)
 	destroy(t, d, ce.Name)
@@ -213,7 +188,7 @@ func testCreateAfterDeath(t *testing.T, h Harness) {
 
 func testWorkerDeath(t *testing.T, h Harness) {
 	ce := spec(1)
-	if !h.Cut(t, Create, ce, maxSteps) {
+	if !h.Cut(t, Call{Verb: Create, CE: ce}, maxSteps) {
 		t.Fatalf("Create has more than %d steps", maxSteps)
 	}
 	time.Sleep(50 * time.Millisecond)
@@ -232,10 +207,7 @@ func testWorkerDeath(t *testing.T, h Harness) {
 // What a CE says when it gives up can be read when it has stopped, until it is
 // started again.
 func testFault(t *testing.T, h Harness) {
-	failing, ok := h.(Failing)
-	if !ok {
-		t.Skip("the harness cannot make a CE give up")
-	}
+	failing := h.(Failing)
 	d, ce := h.Open(t), spec(1)
 	for _, cause := range []string{"no answer from the gateway at 192.0.2.1:7443", "clock: \x1b[31mred\x1b[0m, " + strings.Repeat("x", 1000)} {
 		if in := create(t, d, ce); in.Fault != "" {

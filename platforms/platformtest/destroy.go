@@ -31,49 +31,26 @@ func testDestroyAtOnce(t *testing.T, h Harness) {
 	wantNothing(t, h, ce.Name)
 }
 
-func testDestroyCut(t *testing.T, h Harness) {
-	for n := range maxSteps {
-		ce := spec(n)
-		create(t, h.Open(t), ce)
-		finished := h.Cut(t, Destroy, ce, n)
-		d := h.Open(t)
-		if _, err := d.List(t.Context()); err != nil {
-			t.Fatalf("cut after step %d: List: %v", n, err)
-		}
-		destroy(t, d, ce.Name)
-		wantNothing(t, h, ce.Name)
-		if finished {
-			wantSteps(t, n)
-			return
-		}
-	}
-	t.Fatalf("Destroy has more than %d steps", maxSteps)
-}
-
 // A job that is reset asks for a CE that an earlier run began to remove: it
 // must not get one that has been told to end.
 func testDestroyCutCreate(t *testing.T, h Harness) {
-	for n := range maxSteps {
+	cuts(t, func(t *testing.T, n int) bool {
 		ce := spec(n)
 		old := create(t, h.Open(t), ce)
-		finished := h.Cut(t, Destroy, ce, n)
+		finished := h.Cut(t, Call{Verb: Destroy, CE: ce}, n)
 		d := h.Open(t)
 		in := create(t, d, ce)
 		wantOne(t, h, ce.Name)
 		if found, err := d.Find(t.Context(), ce.Name); err != nil || found != in {
-			t.Fatalf("cut after step %d: Create gives %+v; Find gives %+v, %v", n, in, found, err)
+			t.Fatalf("Create gives %+v; Find gives %+v, %v", in, found, err)
 		}
 		if in == old {
-			t.Fatalf("cut after step %d: Create gives the CE that is to go", n)
+			t.Fatal("Create gives the CE that is to go")
 		}
 		destroy(t, d, ce.Name)
 		wantNothing(t, h, ce.Name)
-		if finished {
-			wantSteps(t, n)
-			return
-		}
-	}
-	t.Fatalf("Destroy has more than %d steps", maxSteps)
+		return finished
+	})
 }
 
 func testCreateAndDestroy(t *testing.T, h Harness) {
@@ -105,6 +82,7 @@ func testList(t *testing.T, h Harness) {
 	d := h.Open(t)
 	wantList(t, d)
 	ces := []platforms.Spec{spec(3), spec(1), spec(2)}
+	ces[0].Owner = "another location" // List gives those of all owners
 	for _, ce := range ces {
 		create(t, d, ce)
 	}
@@ -112,6 +90,9 @@ func testList(t *testing.T, h Harness) {
 	intact := h.Plant(t, spec(4).Name)
 	eventually(t, "one of three stopped", func() bool {
 		listed := wantList(t, d, spec(1).Name, spec(2).Name, spec(3).Name)
+		if listed[0].Owner != ces[1].Owner || listed[2].Owner != ces[0].Owner {
+			t.Fatalf("List gives the owners of %+v", listed)
+		}
 		return listed[0].State == platforms.Running && listed[1].State == platforms.Stopped && listed[2].State == platforms.Running
 	})
 	destroy(t, d, spec(1).Name)
@@ -133,6 +114,7 @@ func testBadSpecs(t *testing.T, h Harness) {
 			"Check":   d.Check(t.Context(), ce),
 			"Create":  createErr,
 			"Find":    findErr,
+			"Stop":    d.Stop(context.Background(), name),
 			"Destroy": d.Destroy(context.Background(), name),
 		} {
 			if platforms.KindOf(err) != platforms.BadRequest {

@@ -5,51 +5,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
+	"imageport/platforms/outputdir"
 )
 
 // formatOptions are qemu-img's for making a disk that grows.
 var formatOptions = map[platforms.DiskFormat][]string{
-	platforms.Raw:  {"-f", "raw"},
 	platforms.VMDK: {"-f", "vmdk", "-o", "subformat=monolithicSparse"},
 	platforms.VHDX: {"-f", "vhdx", "-o", "subformat=dynamic"},
 }
 
-// makeDisk makes the file of an empty disk, also in place of one that an
-// earlier try left half made.
-func (d *Driver) makeDisk(ctx context.Context, o outputDisk) error {
+// makeDisk makes the file of an empty disk that is not raw.
+func (d *Driver) makeDisk(ctx context.Context, o outputdir.Disk) error {
 	folder, file := filepath.Split(o.Partial)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	d.store.Step("made the disk's folder")
-	if err := os.RemoveAll(o.Partial); err != nil {
-		return err
-	}
 	args := append([]string{"create", "-q"}, formatOptions[o.Format]...)
 	// After "./" nothing in a name means anything to qemu-img.
-	if err := d.image(ctx, folder, append(args, "./"+file, fmt.Sprint(o.SizeBytes))...); err != nil {
-		return err
-	}
-	d.store.Step("made the disk")
-	return nil
+	return d.image(ctx, folder, append(args, "./"+file, fmt.Sprint(o.SizeBytes))...)
 }
 
-// checkDisk refuses a disk whose file is not whole, and puts it on stable storage.
-func (d *Driver) checkDisk(ctx context.Context, o outputDisk) error {
-	if o.Format != platforms.Raw { // which has nothing to be checked
-		folder, file := filepath.Split(o.Partial)
-		if err := d.image(ctx, folder, "check", "-q", "-f", string(o.Format), "./"+file); err != nil {
-			return err
-		}
-	}
-	return syncFile(o.Partial)
+// verifyDisk refuses a disk whose file is not whole.
+func (d *Driver) verifyDisk(ctx context.Context, o outputdir.Disk) error {
+	folder, file := filepath.Split(o.Partial)
+	return d.image(ctx, folder, "check", "-q", "-f", string(o.Format), "./"+file)
 }
 
 // image runs qemu-img in a folder.
@@ -75,18 +57,23 @@ func (d *Driver) image(ctx context.Context, folder string, args ...string) error
 
 // nodeName and deviceID are QEMU's names for the disk: as a file, and as a
 // device. A node's has 31 characters at most.
-func (o outputDisk) nodeName() string { return "disk-" + o.Serial }
-func (o outputDisk) deviceID() string { return "scsi-" + o.Serial }
+func nodeName(o outputdir.Disk) string { return "disk-" + o.Serial }
+func deviceID(o outputdir.Disk) string { return "scsi-" + o.Serial }
 
-// attach gives the machine the disk, if it has not got it.
-func (d *Driver) attach(ctx context.Context, m *monitor, o outputDisk) error {
-	has, err := m.hasNode(ctx, o.nodeName())
+// attach gives the machine in dir the disk, if it has not got it.
+func (d *Driver) attach(ctx context.Context, dir string, o outputdir.Disk) error {
+	m, err := dial(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	has, err := m.hasNode(ctx, nodeName(o))
 	if err != nil {
 		return err
 	}
 	if !has {
 		err := m.run(ctx, "blockdev-add", node{
-			NodeName: o.nodeName(), Driver: string(o.Format), Discard: "unmap",
+			NodeName: nodeName(o), Driver: string(o.Format), Discard: "unmap",
 			File: file{Driver: "file", Filename: o.Partial, Discard: "unmap"},
 		}, nil)
 		if err != nil {
@@ -94,11 +81,11 @@ func (d *Driver) attach(ctx context.Context, m *monitor, o outputDisk) error {
 		}
 		d.store.Step("added the disk's node")
 	}
-	if has, err = m.hasDevice(ctx, o.deviceID()); err != nil || has {
+	if has, err = m.hasDevice(ctx, deviceID(o)); err != nil || has {
 		return err
 	}
 	err = m.run(ctx, "device_add", map[string]any{
-		"driver": "scsi-hd", "bus": "scsi.0", "id": o.deviceID(), "drive": o.nodeName(), "serial": o.Serial,
+		"driver": "scsi-hd", "bus": "scsi.0", "id": deviceID(o), "drive": nodeName(o), "serial": o.Serial,
 		// The CE is to hear of errors, not to be stopped by them.
 		"werror": "report", "rerror": "report",
 	}, nil)
@@ -106,30 +93,39 @@ func (d *Driver) attach(ctx context.Context, m *monitor, o outputDisk) error {
 	return err
 }
 
-// detach takes the disk from the machine, and waits until QEMU has closed its file.
-func (d *Driver) detach(ctx context.Context, m *monitor, o outputDisk) error {
-	has, err := m.hasDevice(ctx, o.deviceID())
+// detach takes the disk from the machine in dir, if that runs, and waits until
+// QEMU has closed its file.
+func (d *Driver) detach(ctx context.Context, dir string, o outputdir.Disk) error {
+	if p, err := cedir.Recorded(dir); err != nil || !p.Alive() {
+		return err
+	}
+	m, err := dial(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	has, err := m.hasDevice(ctx, deviceID(o))
 	if err != nil {
 		return err
 	}
 	if has {
-		err := m.run(ctx, "device_del", map[string]any{"id": o.deviceID()}, nil)
+		err := m.run(ctx, "device_del", map[string]any{"id": deviceID(o)}, nil)
 		// An earlier try may have got as far, and the machine still be at it.
 		if refused := (*commandError)(nil); errors.As(err, &refused) && strings.Contains(refused.Desc, "already in the process of unplug") {
 			err = nil
 		}
 		if err == nil {
-			err = m.waitDeleted(ctx, o.deviceID())
+			err = m.waitDeleted(ctx, deviceID(o))
 		}
 		if err != nil {
 			return err
 		}
 		d.store.Step("removed the disk's device")
 	}
-	if has, err = m.hasNode(ctx, o.nodeName()); err != nil || !has {
+	if has, err = m.hasNode(ctx, nodeName(o)); err != nil || !has {
 		return err
 	}
-	err = m.run(ctx, "blockdev-del", map[string]any{"node-name": o.nodeName()}, nil)
+	err = m.run(ctx, "blockdev-del", map[string]any{"node-name": nodeName(o)}, nil)
 	d.store.Step("removed the disk's node")
 	return err
 }

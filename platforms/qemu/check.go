@@ -155,18 +155,8 @@ func (d *Driver) checkNetwork(context.Context) error {
 }
 
 func (d *Driver) checkOutputDir(context.Context) error {
-	if d.cfg.OutputDir == "" {
-		return nil
-	}
-	st, err := os.Stat(d.cfg.OutputDir)
-	if err == nil && !st.IsDir() {
-		err = platforms.Errorf(platforms.BadRequest, "%s is no directory", d.cfg.OutputDir)
-	}
-	if err == nil {
-		err = cedir.Writable(d.cfg.OutputDir)
-	}
-	if err != nil {
-		return fmt.Errorf("the directory of output disks: %w", err)
+	if err := d.disks.CheckDir(); err != nil || d.cfg.OutputDir == "" {
+		return err
 	}
 	if _, err := exec.LookPath(d.cfg.ImageProgram); err != nil {
 		return platforms.Errorf(platforms.NotFound, "output disks: %w; install it (Debian, Ubuntu: qemu-utils; Fedora: qemu-img)", err)

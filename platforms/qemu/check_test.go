@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"imageport/platforms"
+	"imageport/platforms/cedir/cedirtest"
 )
 
 func TestCheck(t *testing.T) {
@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 			if image == nil {
 				image = good
 			}
-			cfg := testConfig(testDir(t, image))
+			cfg := testConfig(testHarness(t, image).Dir)
 			if tc.digest != "" {
 				if err := os.WriteFile(cfg.Image+".sha256", []byte(tc.digest), 0o600); err != nil {
 					t.Fatal(err)
@@ -66,11 +66,11 @@ func TestCheck(t *testing.T) {
 			if tc.change != nil {
 				tc.change(&cfg)
 			}
-			err := open(t, cfg).Check(t.Context(), testSpec())
+			err := open(t, cfg).Check(t.Context(), cedirtest.Spec())
 			if platforms.KindOf(err) != tc.kind || tc.kind != "" && !strings.Contains(strings.Replace(err.Error(), "qemu-system-x86;", "apt", 1), tc.in) {
 				t.Errorf("%s: %v; want %s: …%s…", platforms.KindOf(err), err, tc.kind, tc.in)
 			}
-			if left := entries(t, filepath.Dir(cfg.StateDir), "state", nil); len(left) > 0 {
+			if left := cedirtest.Entries(t, cfg.StateDir); len(left) > 0 {
 				t.Errorf("Check made %q", left)
 			}
 		})

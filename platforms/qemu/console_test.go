@@ -10,6 +10,7 @@ import (
 	"imageport/job/seed"
 	"imageport/platforms"
 	"imageport/platforms/cedir"
+	"imageport/platforms/cedir/cedirtest"
 )
 
 // What guests say when they fail, and what firmware says, is the Fault.
@@ -33,9 +34,9 @@ func TestFaultOfGuest(t *testing.T) {
 			d, _ := newDriver(t, tc.image, func(c *Config) { c.Firmware = tc.firmware })
 			mustCreate(t, d)
 			var in platforms.Instance
-			within(t, 40*time.Second, "so", func() bool {
+			cedirtest.Within(t, 40*time.Second, "so", func() bool {
 				var err error
-				if in, err = d.Find(t.Context(), testSpec().Name); err != nil {
+				if in, err = d.Find(t.Context(), cedirtest.Spec().Name); err != nil {
 					t.Fatal(err)
 				}
 				return in.State == tc.state && (in.Fault != "" || tc.want == "")
@@ -84,8 +85,8 @@ func TestConsoleIsBounded(t *testing.T) {
 		return st
 	}
 	for n := range int64(3) {
-		within(t, 30*time.Second, "full", func() bool { return size().Size > (n+1)*4*keep })
-		if _, err := d.Find(t.Context(), testSpec().Name); err != nil {
+		cedirtest.Within(t, 30*time.Second, "full", func() bool { return size().Size > (n+1)*4*keep })
+		if _, err := d.Find(t.Context(), cedirtest.Spec().Name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"imageport/platforms"
+	"imageport/platforms/cedir/cedirtest"
 )
 
 // tool runs a program that judges a disk from outside.
-func tool(t *testing.T, name string, args ...string) string {
+func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
@@ -25,7 +26,7 @@ func tool(t *testing.T, name string, args ...string) string {
 
 // monitorLine runs a line of QEMU's monitor for people, which can write to a
 // disk from the machine's side.
-func monitorLine(t *testing.T, dir, line string) {
+func monitorLine(t testing.TB, dir, line string) {
 	t.Helper()
 	m, err := dial(t.Context(), dir)
 	if err != nil {
@@ -51,19 +52,16 @@ func TestContentIsKept(t *testing.T) {
 	if err := os.WriteFile(reference, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(d.cfg.OutputDir, "a,b c"), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	for _, format := range []platforms.DiskFormat{platforms.Raw, platforms.VMDK, platforms.VHDX} {
 		disk := platforms.OutputDisk{Name: "a,b c/out:disk." + string(format), SizeBytes: int64(len(want))}
-		ref, err := d.AddOutputDisk(t.Context(), testSpec().Name, disk)
+		ref, err := d.AddOutputDisk(t.Context(), cedirtest.Spec().Name, disk)
 		if err != nil {
 			t.Fatal(err)
 		}
 		device := fmt.Sprintf("qemu-io -d /machine/peripheral/scsi-%s", ref.Serial)
 		monitorLine(t, dir, device+` "write -P 0x5a 1M 100k"`)
 		monitorLine(t, dir, device+` "write -P 0xa5 31M 1M"`)
-		if err := d.KeepOutputDisk(t.Context(), testSpec().Name, disk.Name); err != nil {
+		if err := d.KeepOutputDisk(t.Context(), cedirtest.Spec().Name, disk.Name); err != nil {
 			t.Fatal(err)
 		}
 		path := filepath.Join(d.cfg.OutputDir, disk.Name)
@@ -84,7 +82,7 @@ func TestContentIsKept(t *testing.T) {
 			t.Errorf("%s: its descriptor does not name it", path)
 		}
 	}
-	if left := entries(t, d.cfg.OutputDir, "a,b c", nil); len(left) != 3 {
+	if left := cedirtest.Entries(t, filepath.Join(d.cfg.OutputDir, "a,b c")); len(left) != 3 {
 		t.Errorf("in the folder: %q", left)
 	}
 }
@@ -99,41 +97,25 @@ func allocated(t *testing.T, path string) int64 {
 	return kib << 10
 }
 
-func TestOutputDiskNames(t *testing.T) {
-	d := &Driver{cfg: Config{OutputDir: "/out"}}
-	for name, want := range map[string]platforms.DiskFormat{
-		"win11.vmdk": platforms.VMDK, "images/Win11.VHDX": platforms.VHDX, "x.img": platforms.Raw, "[lab] x": platforms.Raw,
-		"": "", ".": "", "..": "", "/abs": "", "a/../../b": "", "a//b": "", "a/": "", "a/.hidden": "", "a\nb": "", strings.Repeat("x", 2000): "",
-	} {
-		o, err := d.describeDisk("ce-0123456789ab", platforms.OutputDisk{Name: name, SizeBytes: mib})
-		if (err == nil) != (want != "") || err == nil && (o.Format != want || o.Target != "/out/"+name || len(o.Serial) != 20 || len(o.nodeName()) > 31) {
-			t.Errorf("%q: %+v, %v", name, o, err)
-		}
-	}
-	if _, err := (&Driver{}).describeDisk("", platforms.OutputDisk{Name: "x", SizeBytes: mib}); platforms.KindOf(err) != platforms.BadRequest {
-		t.Errorf("without a directory: %v", err)
-	}
-}
-
 // A disk whose file is not whole is not kept.
 func TestBrokenDiskIsNotKept(t *testing.T) {
 	t.Parallel()
 	d, _ := newDriver(t, talker("", false), nil)
 	p := mustCreate(t, d)
-	disk := platforms.OutputDisk{Name: "x.vhdx", SizeBytes: 8 * mib}
-	ref, err := d.AddOutputDisk(t.Context(), testSpec().Name, disk)
+	disk := platforms.OutputDisk{Name: "x.vhdx", SizeBytes: 8 << 20}
+	ref, err := d.AddOutputDisk(t.Context(), cedirtest.Spec().Name, disk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	quit(t.Context(), d.store.Dir(testSpec().Name))
-	within(t, 10*time.Second, "gone", func() bool { return !p.Alive() })
+	quit(t.Context(), d.store.Dir(cedirtest.Spec().Name))
+	cedirtest.Within(t, 10*time.Second, "gone", func() bool { return !p.Alive() })
 	if err := os.Truncate(ref.Ref, 1000); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.KeepOutputDisk(t.Context(), testSpec().Name, disk.Name); err == nil || !strings.Contains(err.Error(), "qemu-img check: exit status") {
+	if err := d.KeepOutputDisk(t.Context(), cedirtest.Spec().Name, disk.Name); err == nil || !strings.Contains(err.Error(), "qemu-img check: exit status") {
 		t.Errorf("kept: %v", err)
 	}
-	if left := entries(t, d.cfg.OutputDir, "", nil); len(left) != 1 || left[0] == disk.Name {
+	if left := cedirtest.Entries(t, d.cfg.OutputDir); len(left) != 1 || left[0] == disk.Name {
 		t.Errorf("there is %q", left)
 	}
 }

@@ -6,12 +6,14 @@ import (
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
+	"imageport/platforms/outputdir"
 )
 
 // Driver is the platforms.Driver of the platform qemu.
 type Driver struct {
 	cfg   Config
 	store *cedir.Store
+	disks *outputdir.Disks
 
 	probing sync.Mutex
 	probed  string // what "auto" stands for, once that is known
@@ -33,10 +35,14 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{cfg: cfg}
 	d.store, err = cedir.Open(cedir.Config{
 		Platform: "qemu", StateDir: cfg.StateDir, Grace: cfg.Grace, StartTimeout: cfg.StartTimeout, Now: cfg.Now,
-		Start: d.start, Adopt: true, Quit: quit, Discard: discard, Describe: d.describe,
+		Start: d.start, Adopt: true, Quit: quit, Discard: outputdir.Discard, Describe: d.describe,
 	})
 	if err != nil {
 		return nil, err
+	}
+	d.disks = &outputdir.Disks{
+		Platform: "qemu", Store: d.store, Dir: cfg.OutputDir, Formats: []platforms.DiskFormat{platforms.VMDK, platforms.VHDX, platforms.Raw},
+		Make: d.makeDisk, Verify: d.verifyDisk, Attach: d.attach, Detach: d.detach,
 	}
 	return d, nil
 }
@@ -60,6 +66,24 @@ func (d *Driver) Find(ctx context.Context, name string) (platforms.Instance, err
 
 // List implements platforms.Driver.
 func (d *Driver) List(ctx context.Context) ([]platforms.Instance, error) { return d.store.List(ctx) }
+
+// CheckOutputDisk implements platforms.OutputDisks.
+func (d *Driver) CheckOutputDisk(ctx context.Context, disk platforms.OutputDisk) error {
+	if err := d.checkOutputDir(ctx); err != nil {
+		return cedir.Fail("check", "output disk", err)
+	}
+	return d.disks.CheckOutputDisk(ctx, disk)
+}
+
+// AddOutputDisk implements platforms.OutputDisks.
+func (d *Driver) AddOutputDisk(ctx context.Context, ce string, disk platforms.OutputDisk) (platforms.OutputDiskRef, error) {
+	return d.disks.AddOutputDisk(ctx, ce, disk)
+}
+
+// KeepOutputDisk implements platforms.OutputDisks.
+func (d *Driver) KeepOutputDisk(ctx context.Context, ce, name string) error {
+	return d.disks.KeepOutputDisk(ctx, ce, name)
+}
 
 // WorkerHost implements platforms.Neighbour. It is empty if the network is not
 // QEMU's own: which address of this machine a bridge leads to is for the

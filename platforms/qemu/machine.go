@@ -20,7 +20,6 @@ const (
 	varsFile    = "vars.fd"          // the machine's own NVRAM, for UEFI
 	consoleFile = "console.log"      // what the machine prints on its serial port
 	wordsFile   = "qemu.log"         // what QEMU itself prints
-	disksFile   = "disks.json"       // []outputDisk
 	earlierFile = consoleFile + ".1" // the console of the machine's life before this one
 )
 

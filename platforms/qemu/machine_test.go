@@ -15,61 +15,25 @@ import (
 
 	"imageport/platforms"
 	"imageport/platforms/cedir"
-	"imageport/platforms/platformtest"
+	"imageport/platforms/cedir/cedirtest"
 )
 
-func testSpec() platforms.Spec {
-	const id = "0123456789ab"
-	return platforms.Spec{
-		Name: "ce-" + id, Job: "ips/files/pvs/win10", RunID: "run", Owner: "location",
-		Seed: platformtest.Seed(id, time.Now().Add(time.Minute).UTC()),
-	}
-}
-
 // newDriver gives a driver for machines that boot image, and the directory of
-// testSpec's CE, which is destroyed at the end of the test.
+// the CE of cedirtest.Spec, which is destroyed at the end of the test.
 func newDriver(t *testing.T, image []byte, change func(*Config)) (*Driver, string) {
 	t.Helper()
-	cfg := testConfig(testDir(t, image))
+	cfg := testConfig(testHarness(t, image).Dir)
 	if change != nil {
 		change(&cfg)
 	}
 	d := open(t, cfg)
-	dir := d.store.Dir(testSpec().Name)
-	t.Cleanup(func() {
-		if err := d.Destroy(context.Background(), testSpec().Name); err != nil {
-			t.Error(err)
-		}
-		if pids := machines(t, dir); len(pids) > 0 {
-			t.Errorf("machines left: %v", pids)
-		}
-		if left := entries(t, filepath.Dir(d.store.StateDir), "state", nil); len(left) > 0 {
-			t.Errorf("left: %q", left)
-		}
-	})
-	return d, dir
+	cedirtest.Clean(t, d, d.store.StateDir)
+	return d, d.store.Dir(cedirtest.Spec().Name)
 }
 
 func mustCreate(t *testing.T, d *Driver) cedir.Process {
 	t.Helper()
-	if _, err := d.Create(t.Context(), testSpec()); err != nil {
-		t.Fatal(err)
-	}
-	p, err := cedir.Recorded(d.store.Dir(testSpec().Name))
-	if err != nil || !p.Alive() {
-		t.Fatalf("machine %+v, %v", p, err)
-	}
-	return p
-}
-
-// within waits for what a guest is about to do.
-func within(t *testing.T, wait time.Duration, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(wait); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("after %v: not %s", wait, what)
-		}
-	}
+	return cedirtest.Create(t, d, d.store.StateDir)
 }
 
 func console(t *testing.T, dir string) string {
@@ -87,7 +51,7 @@ func TestGuestReadsSeed(t *testing.T) {
 	t.Parallel()
 	d, dir := newDriver(t, seedReader(), nil)
 	for _, token := range []string{"first", "second"} {
-		ce := testSpec()
+		ce := cedirtest.Spec()
 		ce.Seed.Gateway.Token = token
 		want, err := ce.Seed.Encode()
 		if err != nil {
@@ -96,7 +60,7 @@ func TestGuestReadsSeed(t *testing.T) {
 		if _, err := d.Create(t.Context(), ce); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 20*time.Second, "printed", func() bool { return strings.Contains(console(t, dir), string(want)) })
+		cedirtest.Within(t, 20*time.Second, "printed", func() bool { return strings.Contains(console(t, dir), string(want)) })
 		p, err := cedir.Recorded(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +68,7 @@ func TestGuestReadsSeed(t *testing.T) {
 		if err := p.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 10*time.Second, "dead", func() bool { return !p.Alive() })
+		cedirtest.Within(t, 10*time.Second, "dead", func() bool { return !p.Alive() })
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, earlierFile)); err != nil || !strings.Contains(string(b), "first") {
 		t.Errorf("the console of the first life: %q, %v", b, err)
@@ -121,7 +85,7 @@ func TestStubborn(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	if err := d.Destroy(t.Context(), testSpec().Name); err != nil {
+	if err := d.Destroy(t.Context(), cedirtest.Spec().Name); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took < quitPatience || took > quitPatience+20*grace {
@@ -138,8 +102,8 @@ func TestQuit(t *testing.T) {
 	d, dir := newDriver(t, talker("", false), nil)
 	p := mustCreate(t, d)
 	quit(t.Context(), dir)
-	within(t, 10*time.Second, "gone", func() bool { return !p.Alive() })
-	if in, err := d.Find(t.Context(), testSpec().Name); err != nil || in.State != platforms.Stopped || in.Fault != "" {
+	cedirtest.Within(t, 10*time.Second, "gone", func() bool { return !p.Alive() })
+	if in, err := d.Find(t.Context(), cedirtest.Spec().Name); err != nil || in.State != platforms.Stopped || in.Fault != "" {
 		t.Errorf("Find: %+v, %v", in, err)
 	}
 }
@@ -282,12 +246,12 @@ func TestDoesNotComeUp(t *testing.T) {
 					c.StartTimeout = 300 * time.Millisecond
 				}
 			})
-			_, err := d.Create(t.Context(), testSpec())
+			_, err := d.Create(t.Context(), cedirtest.Spec())
 			if platforms.KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.in) {
 				t.Errorf("%s: %v; want %s: …%s…", platforms.KindOf(err), err, tc.kind, tc.in)
 			}
-			within(t, 10*time.Second, "gone", func() bool { return len(machines(t, dir)) == 0 })
-			in, err := d.Find(t.Context(), testSpec().Name)
+			cedirtest.Within(t, 10*time.Second, "gone", func() bool { return len(cedirtest.Processes(t, dir)) == 0 })
+			in, err := d.Find(t.Context(), cedirtest.Spec().Name)
 			if err != nil || in.State != platforms.Stopped || name == "no image" && !strings.Contains(in.Fault, "Could not open") {
 				t.Errorf("Find: %+v, %v", in, err)
 			}
@@ -301,7 +265,7 @@ func TestAuto(t *testing.T) {
 	d, dir := newDriver(t, talker("alive\r\n", false), func(c *Config) { c.Accel = auto })
 	mustCreate(t, d)
 	t.Logf("auto is %s", d.probed)
-	within(t, 20*time.Second, "alive", func() bool { return strings.Contains(console(t, dir), "alive") })
+	cedirtest.Within(t, 20*time.Second, "alive", func() bool { return strings.Contains(console(t, dir), "alive") })
 	for program, want := range map[string]bool{"false": false, "/nowhere/qemu": false, "echo": true, d.cfg.Program: true} {
 		if got := comesToLife(t.Context(), program, accelArguments[tcg]); got != want {
 			t.Errorf("%s: %v, want %v", program, got, want)

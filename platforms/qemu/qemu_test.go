@@ -1,99 +1,59 @@
 package qemu
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
-	"imageport/platforms/cedir"
+	"imageport/platforms/cedir/cedirtest"
 	"imageport/platforms/platformtest"
 )
 
+// slowQEMU is the name under which the test binary is a QEMU that takes its time.
+const slowQEMU = "slow-qemu"
+
 // The test binary is also the worker that dies.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 6 && os.Args[1] == "worker" {
-		os.Exit(workerMain(os.Args[2:]))
+	if filepath.Base(os.Args[0]) == slowQEMU {
+		time.Sleep(time.Second)
+		program := "/usr/bin/qemu-system-x86_64"
+		fmt.Fprintln(os.Stderr, syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ()))
+		os.Exit(1)
 	}
+	cedirtest.Main(func(dir string, step func(string)) (platforms.Driver, error) {
+		d, err := New(testConfig(dir))
+		if err == nil {
+			d.store.Step = step
+		}
+		return d, err
+	})
 	os.Exit(m.Run())
 }
 
-// workerMain runs a verb and is killed after one of its steps. Its arguments
-// are the verb, the directory of the harness, the step and the Spec.
-func workerMain(args []string) int {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	d, err := New(testConfig(args[1]))
-	if err != nil {
-		return fail(err)
-	}
-	left, err := strconv.Atoi(args[2])
-	if err != nil {
-		return fail(err)
-	}
-	d.store.Step = func(string) {
-		if left == 0 {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		}
-		left--
-	}
-	var ce platforms.Spec
-	if err := json.Unmarshal([]byte(args[3]), &ce); err != nil {
-		return fail(err)
-	}
-	switch ctx := context.Background(); platformtest.Verb(args[0]) {
-	case platformtest.Create:
-		_, err = d.Create(ctx, ce)
-	case platformtest.Destroy:
-		err = d.Destroy(ctx, ce.Name)
-	case platformtest.AddDisk:
-		_, err = d.AddOutputDisk(ctx, ce.Name, platformtest.OutputDisk())
-	case platformtest.KeepDisk:
-		err = d.KeepOutputDisk(ctx, ce.Name, platformtest.OutputDisk().Name)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	return 0
-}
-
-// testConfig is that of a small machine whose files are in dir.
+// testConfig is that of a small machine whose files are in the directory of a
+// cedirtest.Harness.
 func testConfig(dir string) Config {
 	return Config{
-		StateDir: filepath.Join(dir, "state"), OutputDir: filepath.Join(dir, "output"), Image: filepath.Join(dir, "appliance.raw"),
+		StateDir: cedirtest.StateDir(dir), OutputDir: cedirtest.OutputDir(dir), Image: filepath.Join(dir, "appliance.raw"),
 		Accel: tcg, Firmware: bios, MemoryMB: 64, CPUs: 1, Grace: 2 * time.Second,
 	}
 }
 
-// testDir gives a directory with all that testConfig names.
-func testDir(t testing.TB, image []byte) string {
+// testHarness gives a directory with all that testConfig names.
+func testHarness(t testing.TB, image []byte) *cedirtest.Harness {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
+	h := cedirtest.New(t)
+	if err := os.WriteFile(filepath.Join(h.Dir, "appliance.raw"), image, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, sub := range []string{"state", "output"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "appliance.raw"), image, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return h
 }
 
 func open(t testing.TB, cfg Config) *Driver {
@@ -105,50 +65,33 @@ func open(t testing.TB, cfg Config) *Driver {
 	return d
 }
 
-// harness is a state directory and an output directory of its own.
 type harness struct {
-	dir                   string
-	planted, plantedDisks []string
+	*cedirtest.Harness
+	program string
 }
 
-func (h *harness) Open(t testing.TB) platforms.Driver { return open(t, testConfig(h.dir)) }
+func (h *harness) Open(t testing.TB) platforms.Driver {
+	cfg := testConfig(h.Dir)
+	cfg.Program, cfg.StartTimeout = h.program, h.StartTimeout
+	return open(t, cfg)
+}
 
-func (h *harness) ceDir(name string) string { return filepath.Join(h.dir, "state", name) }
-
-func (h *harness) Cut(t testing.TB, verb platformtest.Verb, ce platforms.Spec, n int) bool {
+// Delay puts a program before QEMU that sleeps first.
+func (h *harness) Delay(t testing.TB, _ time.Duration) {
 	t.Helper()
-	spec, err := json.Marshal(ce)
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	worker := exec.Command(os.Args[0], "worker", string(verb), h.dir, strconv.Itoa(n), string(spec))
-	var out bytes.Buffer
-	worker.Stdout, worker.Stderr = &out, &out
-	worker.WaitDelay = time.Second // a machine that it started has none of it, but a qemu-img may
-	err = worker.Run()
-	if st, ok := worker.ProcessState.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGKILL {
-		return false
-	}
-	if err != nil {
-		t.Fatalf("worker: %v\n%s", err, &out)
-	}
-	return true
-}
-
-func (h *harness) Kill(t testing.TB, name string) {
-	t.Helper()
-	pids := machines(t, h.ceDir(name))
-	if len(pids) != 1 {
-		t.Fatalf("kill: %d machines", len(pids))
-	}
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+	h.program = filepath.Join(h.Dir, slowQEMU)
+	if err := os.Symlink(self, h.program); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (h *harness) GiveUp(t testing.TB, name, cause string) {
 	t.Helper()
-	console, err := os.OpenFile(filepath.Join(h.ceDir(name), consoleFile), os.O_WRONLY|os.O_APPEND, 0)
+	console, err := os.OpenFile(filepath.Join(h.CEDir(name), consoleFile), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,47 +102,24 @@ func (h *harness) GiveUp(t testing.TB, name, cause string) {
 	h.Kill(t, name)
 }
 
-func (h *harness) Plant(t testing.TB, name string) func() bool {
-	t.Helper()
-	h.planted = append(h.planted, name)
-	return plant(t, h.ceDir(name))
+func (h *harness) OutputDisk(n int) platforms.OutputDisk {
+	return platforms.OutputDisk{Name: fmt.Sprintf("images/disk%d.vmdk", n), SizeBytes: 64 << 20}
 }
 
-func (h *harness) PlantOutput(t testing.TB, name string) func() bool {
-	t.Helper()
-	h.plantedDisks = append(h.plantedDisks, name)
-	return plant(t, filepath.Join(h.dir, "output", name))
-}
-
-func plant(t testing.TB, path string) func() bool {
-	t.Helper()
-	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {
-		t.Fatal(err)
+func (h *harness) OtherDisks() []platforms.OutputDisk {
+	return []platforms.OutputDisk{
+		{Name: "images/disk.vhdx", SizeBytes: 8 << 20},
+		{Name: "images/disk.raw", SizeBytes: 8 << 20},
+		{Name: "images/thick.raw", SizeBytes: 8 << 20, Provision: job.ProvisionThick},
+		{Name: "images/thick.vmdk", SizeBytes: 8 << 20, Provision: job.ProvisionThick},
+		{Name: "images/raw.vmdk", SizeBytes: 8 << 20, Format: platforms.Raw},
+		{Name: "images/zeroed.raw", SizeBytes: 8 << 20, Provision: job.ProvisionEagerZeroed},
 	}
-	return func() bool {
-		b, err := os.ReadFile(path)
-		return err == nil && string(b) == "mine"
-	}
-}
-
-func (h *harness) RemoveOutput(t testing.TB, name string) {
-	t.Helper()
-	if err := os.Remove(filepath.Join(h.dir, "output", name)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (h *harness) Agents(t testing.TB, name string) int { return len(machines(t, h.ceDir(name))) }
-
-func (h *harness) Leftovers(t testing.TB) []string { return entries(t, h.dir, "state", h.planted) }
-
-func (h *harness) Outputs(t testing.TB) []string {
-	return entries(t, h.dir, "output", h.plantedDisks)
 }
 
 func (h *harness) Attached(t testing.TB, name string) int {
 	t.Helper()
-	m, err := dial(t.Context(), h.ceDir(name))
+	m, err := dial(t.Context(), h.CEDir(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,46 +137,51 @@ func (h *harness) Attached(t testing.TB, name string) int {
 	return n
 }
 
-func entries(t testing.TB, dir, sub string, planted []string) []string {
+func (h *harness) WriteDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, b []byte) {
 	t.Helper()
-	list, err := os.ReadDir(filepath.Join(dir, sub))
-	if err != nil {
+	pattern := filepath.Join(t.TempDir(), "pattern")
+	if err := os.WriteFile(pattern, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, e := range list {
-		if !slices.Contains(planted, e.Name()) {
-			names = append(names, e.Name())
-		}
-	}
-	return names
+	device := "qemu-io -d /machine/peripheral/scsi-" + disk.Serial
+	monitorLine(t, h.CEDir(ce), fmt.Sprintf(`%s "write -s %s %d %d"`, device, pattern, at, len(b)))
+	monitorLine(t, h.CEDir(ce), device+" flush")
 }
 
-// machines finds the processes of a CE by their environment. A zombie has none.
-func machines(t testing.TB, dir string) []int {
+func (h *harness) ReadDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, n int) []byte {
 	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mark := "\x00" + cedir.EnvMark + "=" + dir + "\x00"
-	var pids []int
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err != nil || !strings.Contains("\x00"+string(b), mark) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
-	return pids
+	return readDisk(t, disk.Ref, at, n)
 }
+
+func (h *harness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
+	t.Helper()
+	return readDisk(t, filepath.Join(cedirtest.OutputDir(h.Dir), name), at, n)
+}
+
+// readDisk reads a disk, also one that a machine has, by qemu-img.
+func readDisk(t testing.TB, path string, at int64, n int) []byte {
+	t.Helper()
+	format := strings.TrimPrefix(filepath.Ext(path), ".")
+	raw := filepath.Join(t.TempDir(), "raw")
+	tool(t, "qemu-img", "convert", "-U", "-f", format, "-O", "raw", path, raw)
+	b, err := os.ReadFile(raw)
+	if err != nil || len(b) < int(at)+n {
+		t.Fatalf("%s: %d bytes, %v", path, len(b), err)
+	}
+	return b[at:][:n]
+}
+
+var (
+	_ platformtest.OutputHarness = (*harness)(nil)
+	_ platformtest.Writing       = (*harness)(nil)
+	_ platformtest.Failing       = (*harness)(nil)
+	_ platformtest.Faulty        = (*harness)(nil)
+	_ platformtest.Telling       = (*harness)(nil)
+	_ platformtest.Slow          = (*harness)(nil)
+)
 
 func TestConformance(t *testing.T) {
 	platformtest.Run(t, func(t *testing.T) platformtest.Harness {
-		return &harness{dir: testDir(t, talker("hello\r\n", false))}
+		return &harness{Harness: testHarness(t, talker("hello\r\n", false))}
 	})
 }

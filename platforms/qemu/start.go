@@ -52,7 +52,7 @@ func (d *Driver) start(ctx context.Context, dir string, s seed.Seed) error {
 		err = d.waitUp(ctx, dir, exited)
 	}
 	if err != nil {
-		return errors.Join(err, p.Signal(syscall.SIGKILL))
+		return errors.Join(err, p.Kill())
 	}
 	d.store.Step("the machine is up")
 	return nil

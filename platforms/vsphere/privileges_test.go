@@ -1,0 +1,128 @@
+package vsphere
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"imageport/platforms"
+	"imageport/platforms/platformtest"
+)
+
+const (
+	privilegesFile = "../../docs/vsphere-privileges.md"
+	tableBegin     = "<!-- table of platforms/vsphere/privileges.go -->\n"
+	tableEnd       = "<!-- end of the table -->\n"
+)
+
+func TestPrivilegesDocumented(t *testing.T) {
+	b, err := os.ReadFile(privilegesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(b), tableBegin)
+	got, _, ok2 := strings.Cut(after, tableEnd)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no %q and %q", privilegesFile, tableBegin, tableEnd)
+	}
+	if want := privilegeTable(); got != want {
+		t.Errorf("%s differs from the table in privileges.go; want between the marks:\n%s", privilegesFile, want)
+	}
+}
+
+func privilegeTable() string {
+	var b strings.Builder
+	b.WriteString("| on | privilege | for | why |\n|---|---|---|---|\n")
+	for _, p := range privileges {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", p.on, p.id, p.use, p.why)
+	}
+	return b.String()
+}
+
+// Each privilege is missed, and named, by the check of what needs it.
+func TestPrivilegesMissing(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	do(t, h, platformtest.Create)
+	do(t, h, platformtest.Destroy)
+	template := h.config()
+	template.Appliance, template.Template = "", h.allVMs(t)[0].name
+	for _, p := range privileges {
+		cfg, verb := h.config(), platformtest.Check
+		where := h.where
+		switch p.use {
+		case forTemplate:
+			cfg = template
+		case forOutputDisk:
+			verb = platformtest.CheckDisk
+		case forOutputVM:
+			verb = platformtest.CheckVM
+		}
+		h.setTopDirectories(p.on != onVSAN)
+		if p.on == onNewFolder {
+			h.renameFolder(t, ownFolder, "old")
+		}
+		h.revoke(p.id)
+		err := testCall(h, verb).Do(t.Context(), h.open(t, cfg, where))
+		h.revoke("")
+		if p.on == onNewFolder {
+			h.renameFolder(t, "old", ownFolder)
+		}
+		if platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), p.id) || !strings.Contains(err.Error(), h.username) {
+			t.Errorf("%s without %s on the %s: %v", verb, p.id, p.on, err)
+		}
+	}
+	h.setTopDirectories(true)
+	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM} {
+		do(t, h, verb)
+	}
+}
+
+func (v *vcenter) revoke(privilege string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.revoked = privilege
+}
+
+func (v *vcenter) setTopDirectories(yes bool) {
+	for _, e := range v.model.Map().All("Datastore") {
+		ds := e.(*simulator.Datastore)
+		v.model.Map().WithLock(v.model.Service.Context, ds, func() { ds.Capability.TopLevelDirectoryCreateSupported = types.NewBool(yes) })
+	}
+}
+
+func (h *simHarness) renameFolder(t testing.TB, from, to string) {
+	t.Helper()
+	d := h.eye()
+	ref, err := d.child(t.Context(), d.known.Load().vmFolder.ref, from)
+	if err != nil || ref == nil {
+		t.Fatalf("folder %s: %v", from, err)
+	}
+	task, err := object.NewFolder(d.client, *ref).Rename(t.Context(), to)
+	if err == nil {
+		_, err = d.follow(t.Context(), task)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrivilegesAreOrdered(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, p := range privileges {
+		key := fmt.Sprint(p.on, p.use, p.id)
+		if seen[key] {
+			t.Errorf("%s twice", key)
+		}
+		seen[key] = true
+		if p.why == "" || !slices.Contains([]purpose{forCE, forImport, forTemplate, forOutputDisk, forOutputVM}, p.use) {
+			t.Errorf("%+v", p)
+		}
+	}
+}

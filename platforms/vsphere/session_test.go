@@ -1,0 +1,219 @@
+package vsphere
+
+import (
+	"context"
+	"encoding/pem"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"imageport/job"
+	"imageport/platforms"
+)
+
+var fixedTime = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestParseFingerprint(t *testing.T) {
+	sha1, sha256 := strings.Repeat("ab", 20), strings.Repeat("0c", 32)
+	colons := func(s string) string {
+		var parts []string
+		for i := 0; i < len(s); i += 2 {
+			parts = append(parts, s[i:i+2])
+		}
+		return strings.ToUpper(strings.Join(parts, ":"))
+	}
+	for _, s := range []string{
+		sha1, strings.ToUpper(sha1), colons(sha1), "sha1 Fingerprint=" + colons(sha1), "SHA1:" + sha1, strings.ReplaceAll(colons(sha1), ":", " "),
+		sha256, colons(sha256), "SHA256 Fingerprint=" + colons(sha256), "SHA-256:" + colons(sha256), " " + colons(sha256) + "\n",
+	} {
+		b, err := parseFingerprint(s)
+		if got := fmt.Sprintf("%x", b); err != nil || got != sha1 && got != sha256 {
+			t.Errorf("%q: %s, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"x", sha1[2:], sha1 + "00", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"} {
+		if _, err := parseFingerprint(s); err == nil {
+			t.Errorf("%q is one", s)
+		}
+	}
+}
+
+func FuzzTrust(f *testing.F) {
+	f.Add("AA:BB", "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----")
+	f.Fuzz(func(t *testing.T, fingerprint, ca string) {
+		v := job.VSphere{VCenterSSLFingerprint: fingerprint, VCenterSSLCACertificate: ca}
+		if tr, err := parseTrust(v); err == nil && fingerprint != "" && len(tr.fingerprint) != 20 && len(tr.fingerprint) != 32 {
+			t.Errorf("%q is a fingerprint of %d bytes", fingerprint, len(tr.fingerprint))
+		}
+	})
+}
+
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.certificate.Raw}))
+	other := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t).Certificate[0]}))
+	right := h.where.VCenterSSLFingerprint
+	wrong := "00" + right[2:]
+	for what, tc := range map[string]struct {
+		fingerprint, ca, host string
+		anyName               bool
+		kind                  platforms.Kind
+		in                    string
+	}{
+		"fingerprint":                       {fingerprint: right},
+		"fingerprint, another name":         {fingerprint: right, host: "localhost"},
+		"fingerprint and CA":                {fingerprint: right, ca: ca},
+		"CA":                                {ca: ca},
+		"CA in one line":                    {ca: strings.ReplaceAll(ca, "\n", `\n`)},
+		"CA of several":                     {ca: other + ca},
+		"CA, another name, no name check":   {ca: ca, host: "localhost", anyName: true},
+		"nothing":                           {kind: platforms.Denied, in: "authority"},
+		"nothing, no name check":            {anyName: true, kind: platforms.Denied, in: "authority"},
+		"wrong fingerprint":                 {fingerprint: wrong, kind: platforms.Denied, in: right},
+		"wrong fingerprint, no name check":  {fingerprint: wrong, anyName: true, kind: platforms.Denied, in: right},
+		"wrong fingerprint, right CA":       {fingerprint: wrong, ca: ca, kind: platforms.Denied, in: right},
+		"right fingerprint, wrong CA":       {fingerprint: right, ca: other, kind: platforms.Denied, in: "authority"},
+		"wrong CA":                          {ca: other, kind: platforms.Denied, in: "authority"},
+		"CA, another name":                  {ca: ca, host: "localhost", kind: platforms.Denied, in: "localhost"},
+		"wrong CA, no name check":           {ca: other, anyName: true, kind: platforms.Denied, in: "authority"},
+		"no such host":                      {fingerprint: right, host: "vcenter.invalid", kind: platforms.NotFound, in: "vcenter.invalid"},
+		"what is no fingerprint":            {fingerprint: "abc", kind: platforms.BadRequest, in: "SHA-256"},
+		"what is no certificate":            {ca: "abc", kind: platforms.BadRequest, in: "PEM"},
+		"a key":                             {ca: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", kind: platforms.BadRequest, in: "PRIVATE KEY"},
+		"a certificate that does not parse": {ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", kind: platforms.BadRequest, in: "certificate 1"},
+	} {
+		where := h.where
+		where.VCenterSSLFingerprint, where.VCenterSSLCACertificate, where.VCenterSSLNoCheckHostname = tc.fingerprint, tc.ca, tc.anyName
+		if tc.host != "" {
+			where.VCenterHost = tc.host
+		}
+		p, err := New(h.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := p.Open(t.Context(), where)
+		if err == nil {
+			_, err = d.List(t.Context())
+		}
+		if platforms.KindOf(err) != tc.kind || err != nil && !strings.Contains(strings.ToUpper(err.Error()), strings.ToUpper(tc.in)) {
+			t.Errorf("%s: %s, %v; want %q with %q", what, platforms.KindOf(err), err, tc.kind, tc.in)
+		}
+		if err := p.Close(context.Background()); err != nil {
+			t.Errorf("%s: Close: %v", what, err)
+		}
+	}
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg := h.config()
+	cfg.Credential = func(context.Context, string) (string, string, error) { return h.username, "wrong-and-secret", nil }
+	_, err := h.open(t, cfg, h.where).List(t.Context())
+	if platforms.KindOf(err) != platforms.Denied || strings.Contains(err.Error(), "wrong-and-secret") {
+		t.Errorf("wrong password: %v", err)
+	}
+	cfg.Credential = func(context.Context, string) (string, string, error) {
+		return "", "", job.Errorf(job.UnknownCredential, "r", "m")
+	}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Open(t.Context(), h.where); job.CodeOf(err) != job.UnknownCredential {
+		t.Errorf("no such credential: %v", err)
+	}
+}
+
+// Drivers of one platform share a session, which is closed with it; nothing runs on.
+func TestSessionsAreShared(t *testing.T) {
+	h := newHarness(t)
+	began := runtime.NumGoroutine()
+	p, err := New(h.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var first *session
+	for i := range 3 {
+		d, err := p.Open(gone, h.where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			cancel() // what the session was opened with is not what it lives by
+			gone = t.Context()
+		}
+		if _, err := d.List(gone); err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = d.(*Driver).session
+		} else if d.(*Driver).session != first {
+			t.Error("another session")
+		}
+	}
+	if n := first.logins.Load(); n != 1 {
+		t.Errorf("logged in %d times", n)
+	}
+	d, err := p.Open(t.Context(), h.where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.List(t.Context()); platforms.KindOf(err) != platforms.Busy {
+		t.Errorf("a driver of a platform that was closed: %v", err)
+	}
+	if _, err := p.Open(t.Context(), h.where); platforms.KindOf(err) != platforms.Busy {
+		t.Errorf("Open of a platform that was closed: %v", err)
+	}
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > began+2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, there were %d", runtime.NumGoroutine(), began)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	p, err := New(h.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, change := range map[string]func(*job.Target){
+		"vCenterHost":          func(w *job.Target) { w.VCenterHost = "" },
+		"datacenter":           func(w *job.Target) { w.Datacenter = "" },
+		"datastore":            func(w *job.Target) { w.Datastore = "" },
+		"network":              func(w *job.Target) { w.Network = "" },
+		"platformCredentialId": func(w *job.Target) { w.PlatformCredentialID = "" },
+		"cluster":              func(w *job.Target) { w.Cluster = "" },
+		"hostSystem":           func(w *job.Target) { w.HostSystem = "x" },
+		"vCenterPort":          func(w *job.Target) { w.VCenterPort = 70000 },
+	} {
+		where := h.where
+		change(&where)
+		if _, err := p.Open(t.Context(), where); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, change := range map[string]func(*Config){
+		"credentials": func(c *Config) { c.Credential = nil },
+		"either":      func(c *Config) { c.Template = "x" },
+		"OVA":         func(c *Config) { c.Appliance = "" },
+		"memory":      func(c *Config) { c.MemoryMB = 1 },
+		"processors":  func(c *Config) { c.CPUs = 1000 },
+	} {
+		cfg := h.config()
+		change(&cfg)
+		if _, err := New(cfg); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

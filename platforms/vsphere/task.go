@@ -1,0 +1,126 @@
+package vsphere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/task"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// run starts a task and polls it until it has ended. Its error is that of the
+// task. When ctx ends, the task is cancelled; what became of it is waited for
+// some seconds, and the error is that of ctx in any case: a vCenter says that
+// a task is cancelled also of one that it goes on with.
+func (s *session) run(ctx context.Context, start func(ctx context.Context) (*object.Task, error)) (types.TaskInfo, error) {
+	t, err := start(ctx)
+	if err != nil {
+		return types.TaskInfo{}, err
+	}
+	info, err := s.follow(ctx, t)
+	if ctx.Err() == nil {
+		return info, err
+	}
+	longer, stop := context.WithTimeout(context.WithoutCancel(ctx), settle)
+	defer stop()
+	_ = t.Cancel(longer) // it may have ended, or be such that it cannot be cancelled
+	_, _ = s.follow(longer, t)
+	return types.TaskInfo{}, ctx.Err()
+}
+
+// follow polls the task. It does not wait for it: waiting with a property
+// collector that others use as well hangs after one wait was cancelled.
+func (s *session) follow(ctx context.Context, t *object.Task) (types.TaskInfo, error) {
+	for pause := s.pauses(); ; {
+		found, err := s.read(ctx, t.Reference(), "info")
+		if err != nil {
+			return types.TaskInfo{}, err
+		}
+		info := get[types.TaskInfo](found, "info")
+		switch info.State {
+		case types.TaskInfoStateSuccess:
+			return info, nil
+		case types.TaskInfoStateError:
+			if info.Error == nil {
+				return info, fmt.Errorf("task %s failed, and does not say why", info.Name)
+			}
+			return info, task.Error{LocalizedMethodFault: info.Error}
+		}
+		if err := pause(ctx); err != nil {
+			return types.TaskInfo{}, err
+		}
+	}
+}
+
+// pauses gives a function that waits, each time a little longer.
+func (s *session) pauses() func(context.Context) error {
+	next := s.poll
+	return func(ctx context.Context) error {
+		timer := time.NewTimer(next)
+		defer timer.Stop()
+		next = min(next*3/2, 10*s.poll)
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// attempts is how often something is tried that others are in the way of: with
+// the default pauses, for some 12 seconds.
+const attempts = 11
+
+// errContended is wrapped by what may succeed when others have finished what they do.
+var errContended = errors.New("something else is at work on it")
+
+// errDoubtful is wrapped by what looks final, and is that if it looks so again. It
+// has no words.
+var errDoubtful = errors.New("")
+
+// looks is how often something must look the same to be that.
+const looks = 4
+
+// inTheWay reports whether err comes of others who are at work on the same
+// object, on this side or the other: what the next attempt sees is different.
+func inTheWay(err error) bool {
+	switch f := faultOf(err).(type) {
+	case types.BaseTaskInProgress, *types.InvalidPowerState, *types.ConcurrentAccess, *types.FileLocked:
+		return true
+	case *types.ManagedObjectNotFound:
+		// A lease for an import ends with the session.
+		return f.Obj.Type == "VirtualMachine" || f.Obj.Type == "HttpNfcLease"
+	}
+	return errors.Is(err, errContended) || errors.Is(err, errDoubtful)
+}
+
+// patiently calls step until it is done, or fails for good, or others have been
+// in the way too often without any progress in between.
+func (s *session) patiently(ctx context.Context, step func() (done bool, err error)) error {
+	pause := s.pauses()
+	for left := attempts; ; {
+		done, err := step()
+		switch {
+		case ctx.Err() != nil && !done:
+			return ctx.Err()
+		case err == nil && done:
+			return nil
+		case err == nil:
+			pause, left = s.pauses(), attempts
+			continue
+		}
+		if errors.Is(err, errDoubtful) {
+			left = min(left, looks)
+		}
+		if left--; !inTheWay(err) || left == 0 {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
