@@ -1,0 +1,121 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"imageport/lab/vcenter"
+	"imageport/platforms/cedir"
+)
+
+// Processes are guests that are the agent alone, as a process of this machine.
+// Its directory is as one of platform local: the lock that the agent takes, its
+// seed, and a directory with a link to each disk by serial number.
+type Processes struct {
+	*host
+	program string
+	args    []string
+}
+
+var _ vcenter.Guests = (*Processes)(nil)
+
+// ProcessesConfig says how to run agents.
+type ProcessesConfig struct {
+	// Dir is for the files of guests.
+	Dir string
+	// Program is the agent's, and Args are its arguments before the path of the
+	// seed file.
+	Program string
+	Args    []string
+	// Ended is told of each guest that has ended by itself.
+	Ended func(vm string)
+	// Log is told of guests that start and end. It may be nil.
+	Log *slog.Logger
+}
+
+// agentDisks is the directory beside the seed where an agent finds its disks.
+const agentDisks = "disks"
+
+// NewProcesses gives guests that are processes.
+func NewProcesses(cfg ProcessesConfig) (*Processes, error) {
+	program, err := exec.LookPath(cfg.Program)
+	if err == nil {
+		program, err = filepath.Abs(program)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lab: the agent's program: %w", err)
+	}
+	h, err := newHost(cfg.Dir, cfg.Ended, cfg.Log)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	return &Processes{host: h, program: program, args: cfg.Args}, nil
+}
+
+// PowerOn implements vcenter.Guests.
+func (p *Processes) PowerOn(vm vcenter.VM) error {
+	seed, err := seedOf(vm)
+	if err != nil || seed == nil {
+		return err
+	}
+	dir, err := p.room(vm.Name, seed)
+	if err != nil {
+		return err
+	}
+	g, err := p.powerOn(vm, dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	p.watch(vm.Name, g)
+	return nil
+}
+
+func (p *Processes) powerOn(vm vcenter.VM, dir string) (*guest, error) {
+	if err := os.WriteFile(filepath.Join(dir, cedir.LockFile), nil, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(filepath.Join(dir, agentDisks), 0o700); err != nil {
+		return nil, err
+	}
+	for _, d := range vm.Disks {
+		if err := link(vm.Name, dir, d); err != nil {
+			return nil, err
+		}
+	}
+	args := append(append([]string{}, p.args...), filepath.Join(dir, cedir.SeedFile))
+	return p.start(vm.Name, dir, exec.Command(p.program, args...))
+}
+
+// link shows the agent in dir a disk.
+func link(vm, dir string, d vcenter.Disk) error {
+	if err := checkDisk(vm, d); err != nil {
+		return err
+	}
+	return os.Symlink(d.Flat, filepath.Join(dir, agentDisks, d.Serial))
+}
+
+// Attach implements vcenter.Guests.
+func (p *Processes) Attach(vm string, d vcenter.Disk) error {
+	g, ok := p.guest(vm)
+	if !ok {
+		return nil
+	}
+	return link(vm, g.dir, d)
+}
+
+// Detach implements vcenter.Guests.
+func (p *Processes) Detach(vm string, d vcenter.Disk) error {
+	g, ok := p.guest(vm)
+	if !ok || !serialPattern.MatchString(d.Serial) {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(g.dir, agentDisks, d.Serial)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+// Package vcenter is a vCenter without ESXi, for the lab, demonstrations and
+// tests.
+package vcenter
