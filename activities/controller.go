@@ -55,7 +55,7 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 			return convert.Admitted{}, err
 		}
 	}
-	if err := c.refuseOtherWriters(ctx, in.Task.Storage, in.Task.Output); err != nil {
+	if err := c.refuseOtherWritersOf(ctx, in.Task.Storage, in.Task.Output); err != nil {
 		return convert.Admitted{}, err
 	}
 	select { // it holds registry hives in memory
@@ -74,7 +74,7 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 		return convert.Admitted{}, err
 	}
 	if in.Task.Output == "" { // the files have named it
-		if err := c.refuseOtherWriters(ctx, in.Task.Storage, admitted.Approval.Output); err != nil {
+		if err := c.refuseOtherWritersOf(ctx, in.Task.Storage, admitted.Approval.Output); err != nil {
 			return convert.Admitted{}, err
 		}
 	}

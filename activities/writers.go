@@ -12,11 +12,8 @@ import (
 	"imageport/job/durable"
 )
 
-// refuseOtherWriters refuses a job whose output another running job writes.
-// The workflow id cannot tell: the Temporal CLI takes any. Of two such jobs
-// the one that was started first goes on. A job that visibility does not show
-// yet slips through; publishing, which never replaces, catches it.
-func (c *Controller) refuseOtherWriters(ctx context.Context, where job.StorageLocation, output string) error {
+// refuseOtherWritersOf is refuseOtherWriters for a file on a share.
+func (c *Controller) refuseOtherWritersOf(ctx context.Context, where job.StorageLocation, output string) error {
 	if output == "" {
 		return nil // not known yet
 	}
@@ -24,6 +21,14 @@ func (c *Controller) refuseOtherWriters(ctx context.Context, where job.StorageLo
 	if err != nil {
 		return err
 	}
+	return c.refuseOtherWriters(ctx, outputID)
+}
+
+// refuseOtherWriters refuses a job whose output another running job writes.
+// The workflow id cannot tell: the Temporal CLI takes any. Of two such jobs
+// the one that was started first goes on. A job that visibility does not show
+// yet slips through; publishing, which never replaces, catches it.
+func (c *Controller) refuseOtherWriters(ctx context.Context, outputID string) error {
 	info := activity.GetInfo(ctx)
 	temporal := activity.GetClient(ctx)
 	running, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
@@ -45,7 +50,7 @@ func (c *Controller) refuseOtherWriters(ctx context.Context, where job.StorageLo
 		}
 		first := other.GetStartTime().AsTime()
 		if first.Before(started) || first.Equal(started) && run < info.WorkflowExecution.RunID {
-			return job.Errorf(job.OutputInUse, "Wait for that job, or cancel it, or choose another outputImageFilename",
+			return job.Errorf(job.OutputInUse, "Wait for that job, or cancel it, or choose another output",
 				"job %q, started at %s, writes the same output %s", id, first.Format("2006-01-02 15:04:05 MST"), outputID)
 		}
 	}

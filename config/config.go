@@ -45,6 +45,11 @@ type Config struct {
 	QEMU QEMU `toml:"qemu"`
 	// Local is the platform without a hypervisor.
 	Local Local `toml:"local"`
+	// VSphere is the platform of vCenters. It is there if it has an appliance or
+	// a template.
+	VSphere VSphere `toml:"vsphere"`
+	// Sweep says how what jobs left behind is looked for.
+	Sweep Sweep `toml:"sweep"`
 
 	// Path is the file that the configuration came from, "" if there is none.
 	Path string `toml:"-"`
@@ -95,6 +100,29 @@ type Local struct {
 	// AgentProgram is the program that a Compositing Engine runs, by default
 	// the running one.
 	AgentProgram string `toml:"agent_program"`
+	// OutputDir is where output disks go.
+	OutputDir string `toml:"output_dir"`
+}
+
+// VSphere configures the platform "vSphere". Which vCenter, and where in it, is
+// for each request to say.
+type VSphere struct {
+	// Appliance is the appliance's OVA, as "imageport appliance build --formats
+	// ova" makes it. It is imported where the first Compositing Engine is made.
+	Appliance string `toml:"appliance"`
+	// Template is the inventory path of a template of the appliance instead.
+	Template string `toml:"template"`
+	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
+	MemoryMB int `toml:"memory_mb"`
+	CPUs     int `toml:"cpus"`
+}
+
+// Sweep configures the search for what jobs that were terminated left behind.
+type Sweep struct {
+	// Every is how often it runs, by default every 15 minutes.
+	Every time.Duration `toml:"every"`
+	// Off switches it off.
+	Off bool `toml:"off"`
 }
 
 // Load reads the configuration from path, or where path is empty from the file
@@ -195,13 +223,18 @@ func complete(c Config, dir string) (Config, error) {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
-	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir} {
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
-	if m := c.QEMU.MemoryMB; m != 0 && m < minMemoryMB {
-		return Config{}, fmt.Errorf("qemu.memory_mb is %d: the appliance does not start with less than %d, and without the key it has 1024", m, minMemoryMB)
+	for section, m := range map[string]int{"qemu": c.QEMU.MemoryMB, "vsphere": c.VSphere.MemoryMB} {
+		if m != 0 && m < minMemoryMB {
+			return Config{}, fmt.Errorf("%s.memory_mb is %d: the appliance does not start with less than %d, and without the key it has 1024", section, m, minMemoryMB)
+		}
+	}
+	if c.VSphere.Appliance != "" && c.VSphere.Template != "" {
+		return Config{}, errors.New("vsphere: give either appliance or template")
 	}
 	for _, d := range []struct {
 		key   string
@@ -210,6 +243,7 @@ func complete(c Config, dir string) (Config, error) {
 	}{
 		{"enrol_within", &c.EnrolWithin, 5 * time.Minute},
 		{"ce_lifetime", &c.CELifetime, 24 * time.Hour},
+		{"sweep.every", &c.Sweep.Every, 15 * time.Minute},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

@@ -46,6 +46,7 @@ func TestDefaults(t *testing.T) {
 		CELifetime:  24 * time.Hour,
 		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
 		QEMU:        config.QEMU{StateDir: filepath.Join(h, ".local/state/imageport/qemu")},
+		Sweep:       config.Sweep{Every: 15 * time.Minute},
 		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
 	}
 	if got != want {
@@ -102,6 +103,16 @@ output_dir = "/srv/disks"
 [local]
 state_dir = "/var/lib/imageport"
 agent_program = "../bin/imageport"
+output_dir = "disks"
+
+[vsphere]
+appliance = "ce.ova"
+memory_mb = 512
+cpus = 4
+
+[sweep]
+every = "1h"
+off = true
 `)
 	got, err := config.Load(path)
 	want := config.Config{
@@ -109,7 +120,9 @@ agent_program = "../bin/imageport"
 		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
 		Gateway: config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
 		QEMU:    config.QEMU{Image: filepath.Join(h, "site/ce.raw"), StateDir: filepath.Join(h, ".local/state/imageport/qemu"), Accel: "tcg", Firmware: "bios", MemoryMB: 512, CPUs: 1, Network: "bridge:br0", OutputDir: "/srv/disks"},
-		Local:   config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport")},
+		Local:   config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport"), OutputDir: filepath.Join(h, "site/disks")},
+		VSphere: config.VSphere{Appliance: filepath.Join(h, "site/ce.ova"), MemoryMB: 512, CPUs: 4},
+		Sweep:   config.Sweep{Every: time.Hour, Off: true},
 		Path:    path,
 	}
 	if err != nil || got != want {
@@ -149,20 +162,23 @@ func TestWallet(t *testing.T) {
 func TestRefused(t *testing.T) {
 	h := home(t)
 	for text, says := range map[string]string{
-		"walet = 'x'":                       `unknown key "walet"`,
-		"[local]\nstatedir = 'x'":           `unknown key "local.statedir"`,
-		"wallet = 'x'\n\nshare_driver = oh": "line 3",
-		"enrol_within = 'soon'":             "soon",
-		"enrol_within = 60":                 "enrol_within is 60ns",
-		"ce_lifetime = '-1h'":               "ce_lifetime is -1h",
-		"[qemu]\nmemory_mb = 100":           "qemu.memory_mb is 100: the appliance does not start with less than 192",
-		"[qemu]\nmemory_mb = -1":            "qemu.memory_mb is -1",
-		"wallet = 7":                        "wallet",
-		"[wallet]\nprovidr = 'file'":        `unknown key "wallet.providr"`,
-		"[wallet]\nprovider = 'keepass'":    `no wallet provider "keepass"`,
-		"[wallet]\nprovider = 'vault'":      "the address is missing",
-		"[wallet.vault]\naddress = 'x'":     `wallet.vault is for the provider "vault"`,
-		"[wallet.vault]\ntoken = 's3cr3t'":  `unknown key "wallet.vault.token"`,
+		"walet = 'x'":                                    `unknown key "walet"`,
+		"[local]\nstatedir = 'x'":                        `unknown key "local.statedir"`,
+		"wallet = 'x'\n\nshare_driver = oh":              "line 3",
+		"enrol_within = 'soon'":                          "soon",
+		"enrol_within = 60":                              "enrol_within is 60ns",
+		"ce_lifetime = '-1h'":                            "ce_lifetime is -1h",
+		"[qemu]\nmemory_mb = 100":                        "qemu.memory_mb is 100: the appliance does not start with less than 192",
+		"[vsphere]\nmemory_mb = 100":                     "vsphere.memory_mb is 100",
+		"[vsphere]\nappliance = \"a\"\ntemplate = \"t\"": "give either appliance or template",
+		"[sweep]\nevery = \"1ms\"":                       "sweep.every is 1ms",
+		"[qemu]\nmemory_mb = -1":                         "qemu.memory_mb is -1",
+		"wallet = 7":                                     "wallet",
+		"[wallet]\nprovidr = 'file'":                     `unknown key "wallet.providr"`,
+		"[wallet]\nprovider = 'keepass'":                 `no wallet provider "keepass"`,
+		"[wallet]\nprovider = 'vault'":                   "the address is missing",
+		"[wallet.vault]\naddress = 'x'":                  `wallet.vault is for the provider "vault"`,
+		"[wallet.vault]\ntoken = 's3cr3t'":               `unknown key "wallet.vault.token"`,
 	} {
 		path := write(t, filepath.Join(h, "bad.toml"), text)
 		if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {

@@ -38,7 +38,7 @@ func summary(info *workflow.WorkflowExecutionInfo) job.Status {
 		Operation: job.Operation(info.GetType().GetName()),
 		Platform:  keyword(attrs, durable.AttrPlatform),
 		Image:     unc(keyword(attrs, durable.AttrImage)),
-		Output:    unc(keyword(attrs, durable.AttrOutput)),
+		Output:    output(keyword(attrs, durable.AttrOutput)),
 		State:     state(info.GetStatus()),
 		Phase:     job.Phase(keyword(attrs, durable.AttrPhase)),
 		Started:   info.GetStartTime().AsTime(),
@@ -80,6 +80,19 @@ func keyword(attrs map[string]*common.Payload, key temporal.SearchAttributeKeyKe
 		return "" // not written by us
 	}
 	return value
+}
+
+// output gives the path or the name of what job.ConvertToUEFI.OutputID or
+// job.ReverseImage.OutputID identifies.
+func output(id string) string {
+	const parts = 5 // disk/platform/where/where/name
+	if disk := strings.SplitN(id, "/", parts); len(disk) == parts && disk[0] == "disk" {
+		if name, err := url.PathUnescape(disk[parts-1]); err == nil {
+			return name
+		}
+		return disk[parts-1]
+	}
+	return unc(id)
 }
 
 // unc gives the path of what job.Request.WorkflowID identifies, or "" for

@@ -1,9 +1,7 @@
 package worker
 
 import (
-	"cmp"
 	"context"
-	"log/slog"
 	"net"
 	"time"
 
@@ -28,7 +26,7 @@ func (w *Worker) openGateway() error {
 		Namespace:   w.cfg.Namespace,
 		Credential:  w.credentialForCE,
 		ShareDriver: w.cfg.ShareDriver,
-		Log:         cmp.Or(w.cfg.Log, slog.Default()),
+		Log:         w.log(),
 	})
 	return err
 }
@@ -57,6 +55,23 @@ func (w *Worker) shareCredential(ctx context.Context, id string) (share.Credenti
 		return share.Credential{}, err
 	}
 	return share.Credential{Username: user.Username, Password: user.Password.Reveal(), Domain: user.Domain}, nil
+}
+
+// platformCredential gives a platform's user name and password.
+func (w *Worker) platformCredential(ctx context.Context, id string) (username, password string, err error) {
+	c, err := w.cfg.Wallet.Credential(ctx, id)
+	if err != nil {
+		return "", "", err
+	}
+	user, err := c.UsernamePassword()
+	if err != nil {
+		return "", "", err
+	}
+	name := user.Username
+	if user.Domain != "" {
+		name = user.Domain + `\` + name
+	}
+	return name, user.Password.Reveal(), nil
 }
 
 // credentialForCE gives the gateway a share's credential to hand out.

@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -23,6 +25,7 @@ import (
 	"imageport/platforms"
 	"imageport/platforms/local"
 	"imageport/platforms/qemu"
+	"imageport/platforms/vsphere"
 	"imageport/workflows"
 )
 
@@ -39,6 +42,7 @@ type Worker struct {
 	drivers platforms.Registry
 	worker  worker.Worker
 	gateway *gateway.Gateway
+	vsphere *vsphere.Platform // nil if there is none
 	fatal   chan error
 }
 
@@ -48,11 +52,10 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("worker configuration: %w", err)
 	}
-	drivers, err := registry(cfg)
-	if err != nil {
-		return nil, err
+	w := &Worker{client: c, cfg: cfg, fatal: make(chan error, 1)}
+	if err := w.openPlatforms(); err != nil {
+		return nil, fmt.Errorf("worker configuration: %w", err)
 	}
-	w := &Worker{client: c, cfg: cfg, drivers: drivers, fatal: make(chan error, 1)}
 	if err := w.openGateway(); err != nil {
 		return nil, err
 	}
@@ -70,7 +73,7 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	workflows.Register(w.worker)
 	w.worker.RegisterActivity(&activities.Controller{
 		Owner:       cfg.ResourceLocation,
-		Platforms:   drivers,
+		Platforms:   w.drivers,
 		Dial:        agent.Dialer(w.shareCredential, share.Options{Driver: cfg.ShareDriver}),
 		Invite:      w.invite,
 		EnrolWithin: cfg.EnrolWithin,
@@ -79,26 +82,48 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-// registry gives the drivers of all platforms of the worker.
-func registry(cfg Config) (platforms.Registry, error) {
-	drivers := platforms.Registry{}
-	if !cfg.replacesLocal() {
-		driver, err := local.New(local.Config{StateDir: cfg.StateDir, Program: cfg.AgentProgram})
+// openPlatforms gives the worker its platforms.
+func (w *Worker) openPlatforms() error {
+	w.drivers = platforms.Registry{}
+	if !w.cfg.replacesLocal() {
+		driver, err := local.New(local.Config{StateDir: w.cfg.StateDir, Program: w.cfg.AgentProgram, OutputDir: w.cfg.OutputDir})
 		if err != nil {
-			return nil, fmt.Errorf("worker configuration: %w", err)
+			return err
 		}
-		drivers[localPlatform] = platforms.Always(driver)
+		w.drivers[localPlatform] = platforms.Always(driver)
 	}
-	if cfg.QEMU.Image != "" {
-		driver, err := qemu.New(cfg.QEMU)
+	if w.cfg.QEMU.Image != "" {
+		driver, err := qemu.New(w.cfg.QEMU)
 		if err != nil {
-			return nil, fmt.Errorf("worker configuration: %w", err)
+			return err
 		}
-		drivers[job.PlatformQEMU] = platforms.Always(driver)
+		w.drivers[job.PlatformQEMU] = platforms.Always(driver)
 	}
-	maps.Copy(drivers, cfg.Platforms)
-	return drivers, nil
+	if cfg := w.cfg.VSphere; cfg.Appliance != "" || cfg.Template != "" {
+		cfg.Credential = w.platformCredential
+		var err error
+		if w.vsphere, err = vsphere.New(cfg); err != nil {
+			return err
+		}
+		w.drivers[job.PlatformVSphere] = w.vsphere.Open
+	}
+	maps.Copy(w.drivers, w.cfg.Platforms)
+	return nil
 }
+
+// closePlatforms ends what platforms have open.
+func (w *Worker) closePlatforms() {
+	if w.vsphere == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := w.vsphere.Close(ctx); err != nil {
+		w.log().Warn("sessions of vCenters may stay open for a while", "error", err)
+	}
+}
+
+func (w *Worker) log() *slog.Logger { return cmp.Or(w.cfg.Log, slog.Default()) }
 
 // Run serves the resource location until ctx ends, which is no error. Then it
 // waits for the activities that are under way, for ten seconds at most; what
@@ -107,6 +132,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	// What a worker that was killed has left mounted is in nobody's way, but it
 	// adds up.
 	_ = fusefile.CleanStale(os.TempDir())
+	defer w.closePlatforms()
 	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
 		w.gateway.Close()
 		if ctx.Err() != nil {
@@ -118,6 +144,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	// The gateway closes last: until the end, CEs are to be heard.
 	door, closeDoor := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return w.gateway.Serve(door) })
+	group.Go(func() error {
+		w.scheduleSweeps(ctx)
+		return nil
+	})
 	group.Go(func() error {
 		defer closeDoor()
 		if err := w.worker.Start(); err != nil {

@@ -37,6 +37,7 @@ func good(t *testing.T) worker.Config {
 		Gateway:          worker.Gateway{Listen: "127.0.0.1:0", KeyFile: filepath.Join(t.TempDir(), "gateway.key")},
 		EnrolWithin:      time.Minute,
 		CELifetime:       time.Hour,
+		SweepEvery:       -1,
 		StateDir:         filepath.Join(t.TempDir(), "ce"),
 	}
 }

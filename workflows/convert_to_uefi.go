@@ -27,7 +27,7 @@ func ConvertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, 
 	if err != nil {
 		return j.end(ctx, nil, err)
 	}
-	if err := j.admit(ctx, &req.Request, req.OutputFile(), outputID, warnings); err != nil {
+	if err := j.admit(ctx, &req.Request, req.OutputPath(), outputID, warnings); err != nil {
 		return j.end(ctx, nil, err)
 	}
 	c := &convertToUEFI{lifecycle: j, req: req, task: convert.Task{

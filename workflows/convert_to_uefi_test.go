@@ -432,7 +432,7 @@ func (s *jobSuite) TestBootFails() {
 }
 
 func (s *jobSuite) TestUnsupportedOperationsSaySo() {
-	s.env.ExecuteWorkflow(ReverseImage, raw(`{"platform":"local","resourceLocationId":"lab","inputStorageLocation":{"credentialId":"smb","host":"h","sharePath":"disks"},"inputImageFilename":"win10","outputDiskName":"x"}`))
+	s.env.ExecuteWorkflow(UpgradePVS, raw(`{"platform":"local","resourceLocationId":"lab","inputStorageLocation":{"credentialId":"smb","host":"h","sharePath":"disks"},"inputImageFilename":"win10","outputImageFilename":"x","upgradeOptions":{"installPvs":"2311"}}`))
 	s.refused(s.env.GetWorkflowError(), job.UnsupportedOperation)
 }
 

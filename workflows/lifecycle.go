@@ -30,7 +30,15 @@ type lifecycle struct {
 	key    string // durable.JobKey
 	// stoppedIn is the phase from which tear-down began.
 	stoppedIn job.Phase
-	ces       int // Compositing Engines used so far
+	ces       int // times that a Compositing Engine was switched on
+	// holds says that the current CE may have the job's output disk: when it is
+	// lost it is not replaced, but started again.
+	holds bool
+	// done is how far the job is, in whatever unit it has. Losses of CEs are
+	// counted from when it last grew.
+	done int64
+	// decided says that the job has succeeded, and a cancel comes too late.
+	decided bool
 	// enrolled is how the current CE came, and has no key until it has.
 	enrolled durable.Enrolment
 	rivals   bool // another key was shown for it
@@ -64,7 +72,7 @@ func begin(ctx workflow.Context, op job.Operation) (*lifecycle, error) {
 // admit notes what the request is about, and refuses one that was started on
 // the queue of another resource location: the worker there may not reach the
 // image, and would look like it does.
-func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outputID string, warnings []string) error {
+func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, output, outputID string, warnings []string) error {
 	folder, err := r.InputStorageLocation.Folder()
 	if err != nil {
 		return err
@@ -75,9 +83,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, outputFile, outp
 	}
 	j.status.Platform = r.Platform
 	j.status.Image = folder.UNC(r.InputFile())
-	if outputFile != "" {
-		j.status.Output = folder.UNC(outputFile)
-	}
+	j.status.Output = output
 	j.status.Warnings = warnings
 	j.target = r.Target
 	j.access.Credentials = []string{r.InputStorageLocation.CredentialID}
@@ -144,31 +150,55 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 	workflow.SetCurrentDetails(ctx, b.String())
 }
 
-// onCE runs work on a Compositing Engine. When the CE is lost it is destroyed
-// and work runs again on another one, so work must pick up where it was.
-// The CE of the last try is left for tearDown.
+// onCE runs work on a Compositing Engine. When the CE is lost, work runs again on
+// another one, or on the same one if that has the output disk; so work must pick
+// up where it was. The CE of the last try is left for tearDown.
 func (j *lifecycle) onCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
-	for absent := 0; ; {
+	for losses, absent := 0, 0; ; {
+		before := j.done
 		err := j.tryCE(ctx, work)
 		lost, isLost := errors.AsType[*ceLost](err)
 		if !isLost {
 			return err
 		}
+		if losses++; j.done > before {
+			losses = 1
+		}
 		if absent++; lost.came {
 			absent = 0
 		}
-		if j.ces == maxCEs || absent == maxAbsent {
-			return lost.final(j.ces, j.status.CE)
+		if losses == maxCEs || absent == maxAbsent {
+			return lost.final(losses, j.status.CE)
 		}
-		warning := fmt.Sprintf("Compositing Engine %s was lost and replaced", j.status.CE)
+		warning := fmt.Sprintf("Compositing Engine %s was lost and %s", j.status.CE, map[bool]string{true: "started again", false: "replaced"}[j.holds])
 		if lost.cause != "" {
 			warning += ": " + lost.cause
 		}
-		j.status.Warnings = append(j.status.Warnings, warning)
-		if err := j.destroyCE(ctx); err != nil {
+		j.warn(warning)
+		if err := j.discardCE(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// maxWarnings is how many a status has: a long job may lose many CEs, and the
+// status has to fit into an answer.
+const maxWarnings = 100
+
+// warn adds a warning to the status.
+func (j *lifecycle) warn(text string) {
+	if len(j.status.Warnings) < maxWarnings {
+		j.status.Warnings = append(j.status.Warnings, text)
+	}
+}
+
+// discardCE removes the lost CE, or switches it off if it has the output disk.
+func (j *lifecycle) discardCE(ctx workflow.Context) error {
+	if !j.holds {
+		return j.destroyCE(ctx)
+	}
+	in := activities.StopCEInput{Target: j.target, Name: j.status.CE}
+	return workflow.ExecuteActivity(cleaning(ctx, "switch off "+in.Name), ctl.StopCE, in).Get(ctx, nil)
 }
 
 // ceLost says that a CE did not come, or does not answer any more.
@@ -196,11 +226,13 @@ func (e *ceLost) final(ces int, last string) error {
 // the platform is watched: a CE that stops is lost at once.
 func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
 	j.ces++
-	id := j.key
-	if j.ces > 1 { // a name of its own, so that a lost CE that comes back finds no work
-		id = durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces))
+	j.enrolled, j.rivals = durable.Enrolment{}, false
+	switch {
+	case j.ces == 1:
+		j.status.CE = seed.Name(j.key)
+	case !j.holds: // a name of its own, so that a lost CE that comes back finds no work
+		j.status.CE = seed.Name(durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces)))
 	}
-	j.status.CE, j.enrolled, j.rivals = seed.Name(id), durable.Enrolment{}, false
 	if err := j.enter(ctx, job.PhaseCreateCE); err != nil {
 		return err
 	}
@@ -249,9 +281,16 @@ func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, 
 		return job.Errorf(job.PlatformRefused, "Build the appliance of this release", "Compositing Engine %s speaks protocol %d, this worker %d", j.status.CE, j.enrolled.Protocol, enrol.Protocol)
 	}
 	err = work(cctx, seed.Queue(j.status.CE))
+	if err != nil && j.holds && gone == nil && !temporal.IsCanceledError(err) {
+		// What the platform was asked to do may have failed because the CE is
+		// gone, and the watch not have seen it yet.
+		if _, err := workflow.AwaitWithTimeout(ctx, lossSeenWithin, func() bool { return gone != nil }); err != nil {
+			return err
+		}
+	}
 	_, silent := errors.AsType[*temporal.TimeoutError](err)
 	switch {
-	case gone != nil && (silent || temporal.IsCanceledError(err)) && ctx.Err() == nil:
+	case gone != nil && (silent || j.holds && err != nil || temporal.IsCanceledError(err)) && ctx.Err() == nil:
 		gone.came = true
 		return gone
 	case durable.NotStarted(err):
@@ -271,7 +310,7 @@ func (j *lifecycle) destroyCE(ctx workflow.Context) error {
 
 // tearDown ends a job on a context that a cancellation does not reach:
 // the CE is destroyed, then finish keeps or takes back what the job made.
-// A cancel counts until finish begins. A failed clean-up wins over every other
+// A cancel counts until finish begins, or the job is decided. A failed clean-up wins over every other
 // outcome: it is the one that somebody has to act on.
 func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx workflow.Context, keep bool) error) error {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
@@ -282,7 +321,9 @@ func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx wo
 	j.stoppedIn = j.status.Phase
 	_ = j.enter(dctx, job.PhaseTearDown)
 	destroyErr := j.destroyCE(dctx)
-	err = orCanceled(ctx, err)
+	if !j.decided {
+		err = orCanceled(ctx, err)
+	}
 	finishErr := finish(dctx, err == nil)
 	outcome := "the job succeeded, but"
 	if err != nil {
@@ -339,7 +380,7 @@ func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.
 }
 
 // Register registers the workflows of all operations under the names of the
-// specification.
+// specification, and the sweep.
 func Register(r interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
 	RegisterDynamicWorkflow(w any, options workflow.DynamicRegisterOptions)
@@ -347,5 +388,6 @@ func Register(r interface {
 	r.RegisterWorkflowWithOptions(ConvertToUEFI, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
 	r.RegisterWorkflowWithOptions(ReverseImage, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
 	r.RegisterWorkflowWithOptions(UpgradePVS, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
+	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: durable.WorkflowSweep})
 	r.RegisterDynamicWorkflow(unknownOperation, workflow.DynamicRegisterOptions{})
 }

@@ -22,6 +22,9 @@ const (
 	// many of them one after the other may never have come: what keeps one from
 	// coming keeps the next one, too.
 	maxCEs, maxAbsent = 3, 2
+	// lossSeenWithin is how long it may take until the watch has seen that a CE
+	// has stopped: twice its interval, and some.
+	lossSeenWithin = 6 * time.Second
 )
 
 // checking is for reading what the job will work on: short, and worth a few
@@ -68,6 +71,20 @@ func composing(ctx workflow.Context, queue, summary string) workflow.Context {
 		HeartbeatTimeout:       durable.HeartbeatTimeout,
 		WaitForCancellation:    true, // or tear-down would delete under a writing CE
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second, MaximumAttempts: 5},
+	})
+}
+
+// copying is for a disk of any size. A share or platform that fails is given an
+// hour and more: to begin anew would take longer.
+func copying(ctx workflow.Context, queue, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		Summary:                summary,
+		ScheduleToStartTimeout: reconnectTimeout,
+		StartToCloseTimeout:    7 * 24 * time.Hour,
+		HeartbeatTimeout:       durable.HeartbeatTimeout,
+		WaitForCancellation:    true, // or tear-down would take the disk from a writing CE
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 2 * time.Minute, MaximumAttempts: 40},
 	})
 }
 

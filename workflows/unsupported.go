@@ -9,13 +9,6 @@ import (
 	"imageport/job"
 )
 
-// ReverseImage refuses: this release reads and checks the request, and does
-// not perform the operation yet.
-func ReverseImage(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
-	_, _, err := job.Parse[job.ReverseImage](body.Payload().GetData())
-	return unsupported(ctx, job.OpReverseImage, err)
-}
-
 // UpgradePVS refuses: this release reads and checks the request, and does not
 // perform the operation yet.
 func UpgradePVS(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
@@ -31,7 +24,7 @@ func unknownOperation(ctx workflow.Context, _ converter.EncodedValues) (*job.Res
 	if err != nil {
 		return nil, err
 	}
-	return j.end(ctx, nil, job.Errorf(job.UnsupportedOperation, fmt.Sprintf("Start it with --type %s", job.OpConvertToUEFI), "there is no operation %q", op))
+	return j.end(ctx, nil, job.Errorf(job.UnsupportedOperation, fmt.Sprintf("Start it with --type %s or %s", job.OpConvertToUEFI, job.OpReverseImage), "there is no operation %q", op))
 }
 
 func unsupported(ctx workflow.Context, op job.Operation, err error) (*job.Result, error) {
@@ -40,7 +33,7 @@ func unsupported(ctx workflow.Context, op job.Operation, err error) (*job.Result
 		return nil, beginErr
 	}
 	if err == nil {
-		err = job.Errorf(job.UnsupportedOperation, "Use convertToUefi, or wait for a release that has it", "%s is not supported yet", op)
+		err = job.Errorf(job.UnsupportedOperation, "Use convertToUefi or reverseImage, or wait for a release that has it", "%s is not supported yet", op)
 	}
 	return j.end(ctx, nil, err)
 }

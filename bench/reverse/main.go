@@ -1,7 +1,11 @@
 // Command reverse measures what reverseImage does with a disk: a dynamic VHDX
 // of mixed data on a share to a sparse raw file, from Samba on loopback. Beside
 // it are the two steps that people would take, smbclient get and qemu-img
-// convert, and qemu-img convert alone with an image that is local already.
+// convert, to a raw file and to the VMDKs that a hypervisor would get, and
+// qemu-img convert alone with an image that is local already.
+//
+// The disk of a monolithicFlat VMDK is a raw file too: with it the same bytes
+// are written.
 package main
 
 import (
@@ -34,8 +38,9 @@ func main() {
 
 // The groups of peers.
 const (
-	twoSteps = "smbclient get + qemu-img"
-	local    = "qemu-img of a local copy"
+	twoSteps     = "smbclient get + qemu-img"
+	twoStepsVMDK = "the same to VMDK"
+	local        = "qemu-img of a local copy"
 )
 
 func run(ctx context.Context, dir string, rounds int, data int64, cores bool) error {
@@ -61,14 +66,18 @@ func run(ctx context.Context, dir string, rounds int, data int64, cores bool) er
 		}
 	}
 
-	goals := []peers.Goal{{Peer: twoSteps, AtLeast: 3}, {Peer: local, AtLeast: 1}}
+	goals := []peers.Goal{{Peer: twoSteps, AtLeast: 3}, {Peer: twoStepsVMDK, AtLeast: 3}, {Peer: local, AtLeast: 1}}
+	beside := []peers.Goal{{Peer: twoSteps}, {Peer: twoStepsVMDK}, {Peer: local}}
 	toPlain, toEncrypted := b.job(plain), b.job(encrypted)
 	b.add("share to raw", "", goals, toPlain.copy)
-	b.add("share to raw, encrypted", "", []peers.Goal{{Peer: twoSteps}, {Peer: local}}, toEncrypted.copy)
-	b.add("imageport disk convert, synced", "", []peers.Goal{{Peer: twoSteps}, {Peer: local}}, toPlain.convert)
+	b.add("share to raw, encrypted", "", beside, toEncrypted.copy)
+	b.add("imageport disk convert, synced", "", beside, toPlain.convert)
 	for _, q := range peers.QEMUs() {
-		b.add("smbclient get, "+q.Name, twoSteps, nil, func(ctx context.Context) error { return b.getAndConvert(ctx, plain, q) })
+		b.add("smbclient get, "+q.Name, twoSteps, nil, func(ctx context.Context) error {
+			return b.getAndConvert(ctx, plain, func(got string) error { return q.Convert(ctx, got, b.raw) })
+		})
 	}
+	b.addVMDKs(ctx, plain)
 	for _, q := range peers.QEMUs() {
 		b.add("local, "+q.Name, local, nil, func(ctx context.Context) error { return q.Convert(ctx, image.Path, b.raw) })
 	}
@@ -76,7 +85,7 @@ func run(ctx context.Context, dir string, rounds int, data int64, cores bool) er
 	if err != nil {
 		return err
 	}
-	fmt.Printf("VHDX on a share to raw, %d MiB of data, %d rounds; goal: 0.5 CPU s/GB\n\n", data>>20, rounds)
+	fmt.Printf("VHDX on a share to a native disk, %d MiB of data, %d rounds; goal: 0.5 CPU s/GB\n\n", data>>20, rounds)
 	results.Report(os.Stdout)
 	for name, j := range map[string]job{"plain": toPlain, "encrypted": toEncrypted} {
 		peak, err := j.inChild(ctx)
@@ -112,11 +121,11 @@ func (b *bench) serve(ctx context.Context, opt samba.Options) (*samba.Server, er
 
 // getAndConvert takes the two steps, and removes the local copy, which is in
 // the way then.
-func (b *bench) getAndConvert(ctx context.Context, s *samba.Server, q peers.QEMU) error {
+func (b *bench) getAndConvert(ctx context.Context, s *samba.Server, convert func(got string) error) error {
 	got := filepath.Join(b.dir, "got.vhdx")
 	err := peers.SMBClientGet(ctx, s, filepath.Join(b.dir, "auth"), filepath.Base(b.image.Path), got)
 	if err != nil {
 		return err
 	}
-	return errors.Join(q.Convert(ctx, got, b.raw), os.Remove(got))
+	return errors.Join(convert(got), os.Remove(got))
 }

@@ -48,14 +48,16 @@ func (a *app) printStatus(s job.Status) error {
 	if s.Progress != nil {
 		p.field("progress", progressText(*s.Progress))
 	}
-	if s.Result != nil {
+	if s.Result != nil && s.Operation == job.OpReverseImage {
+		p.native(*s.Result)
+	} else if s.Result != nil {
 		p.result(*s.Result)
 	}
 	p.warnings(s.Warnings)
 	if s.Error != nil {
 		p.field("error", string(s.Error.Code)+": "+s.Error.Error())
 	}
-	if s.Result != nil {
+	if s.Result != nil && s.Operation == job.OpConvertToUEFI {
 		p.pvs(*s.Result)
 	}
 	return p.err

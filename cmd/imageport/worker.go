@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
@@ -12,6 +13,7 @@ import (
 	"imageport/config"
 	"imageport/job"
 	"imageport/platforms/qemu"
+	"imageport/platforms/vsphere"
 	"imageport/wallet"
 	"imageport/worker"
 )
@@ -58,6 +60,9 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		StateDir:         cfg.Local.StateDir,
 		AgentProgram:     cfg.Local.AgentProgram,
 		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
+		OutputDir:        cfg.Local.OutputDir,
+		VSphere:          vsphere.Config{Appliance: cfg.VSphere.Appliance, Template: cfg.VSphere.Template, MemoryMB: cfg.VSphere.MemoryMB, CPUs: cfg.VSphere.CPUs},
+		SweepEvery:       sweepEvery(cfg.Sweep),
 		Log:              logger,
 		QEMU: qemu.Config{Image: cfg.QEMU.Image, StateDir: cfg.QEMU.StateDir, Accel: cfg.QEMU.Accel, Firmware: cfg.QEMU.Firmware,
 			MemoryMB: cfg.QEMU.MemoryMB, CPUs: cfg.QEMU.CPUs, Network: cfg.QEMU.Network, OutputDir: cfg.QEMU.OutputDir},
@@ -70,6 +75,14 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	}
 	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	return w.Run(ctx)
+}
+
+// sweepEvery is how often a worker sweeps: never is negative.
+func sweepEvery(s config.Sweep) time.Duration {
+	if s.Off {
+		return -1
+	}
+	return s.Every
 }
 
 // exposed reports whether the Temporal server is open to all on this machine.

@@ -1,39 +1,45 @@
-// Command demo runs the main job for real on one machine: a Temporal dev
-// server, a Samba with a Windows-like vDisk, one worker, and a job started
-// with the Temporal CLI and the specification's JSON. With an appliance the job
-// runs in a virtual machine of its own. It ends with the result booted by UEFI
-// firmware.
+// Command demo runs the main jobs for real on one machine: a Temporal dev
+// server, a Samba with a Windows-like vDisk, one worker, and jobs started with
+// the Temporal CLI and the specification's JSON. With an appliance they run in
+// virtual machines of their own, with a lab on a simulated vSphere. It ends with
+// the results booted by firmware.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
-	"imageport/job"
 	"imageport/testkit/devserver"
-	"imageport/testkit/ovmf"
 	"imageport/testkit/site"
 	"imageport/testkit/winimage"
 )
 
+// options are the command line.
+type options struct {
+	program   string // imageport
+	requests  string // directory of the specification's
+	appliance string // "" for processes
+	vSphere   bool
+	keep      bool
+}
+
 func main() {
-	keep := flag.Bool("keep", false, "leave everything running until ^C")
-	program := flag.String("program", "bin/imageport", "the imageport program")
-	specification := flag.String("body", "job/testdata/convertToUefi.json", "the specification's request")
-	appliance := flag.String("appliance", "", "raw disk of the appliance: run the job in a virtual machine (platform qemu)")
+	var o options
+	flag.BoolVar(&o.keep, "keep", false, "leave everything running until ^C")
+	flag.StringVar(&o.program, "program", "bin/imageport", "the imageport program")
+	flag.StringVar(&o.requests, "requests", "job/testdata", "directory with the specification's requests")
+	flag.StringVar(&o.appliance, "appliance", "", "the appliance: run the jobs in virtual machines (its raw disk, with -vsphere its OVA)")
+	flag.BoolVar(&o.vSphere, "vsphere", false, "run the jobs on a simulated vSphere (imageport lab vsphere)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, *program, *specification, *appliance, *keep)
+	err := run(ctx, o)
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {
@@ -58,19 +64,14 @@ func step(text string, do func() error) error {
 	return nil
 }
 
-func run(ctx context.Context, program, specification, appliance string, keep bool) (err error) {
-	program, err = filepath.Abs(program)
-	if err != nil {
-		return err
-	}
-	if appliance != "" {
-		if appliance, err = filepath.Abs(appliance); err != nil {
+func run(ctx context.Context, o options) (err error) {
+	for _, path := range []*string{&o.program, &o.appliance} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
-	}
-	printed, err := os.ReadFile(specification)
-	if err != nil {
-		return err
 	}
 	dir, err := os.MkdirTemp("", "imageport-demo-")
 	if err != nil {
@@ -88,9 +89,13 @@ func run(ctx context.Context, program, specification, appliance string, keep boo
 	}
 	defer func() { err = errors.Join(err, temporal.Stop()) }()
 
+	what := "Samba on loopback with a 4 GiB Windows-like BIOS vDisk"
+	if o.vSphere {
+		what = "simulated vCenter; Samba with a 4 GiB Windows-like vDisk"
+	}
 	var s *site.Site
-	err = step("Samba on loopback with a 4 GiB Windows-like BIOS vDisk", func() (err error) {
-		s, err = site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, Image: winimage.Default(), Appliance: appliance})
+	err = step(what, func() (err error) {
+		s, err = site.Start(ctx, site.Options{Dir: dir, Program: o.program, Temporal: temporal, Image: winimage.Default(), Appliance: o.appliance, VSphere: o.vSphere})
 		return err
 	})
 	if err != nil {
@@ -108,93 +113,21 @@ func run(ctx context.Context, program, specification, appliance string, keep boo
 	}
 	defer worker.Stop()
 
-	id, err := start(ctx, s, printed)
-	if err != nil {
+	d := demo{Site: s, requests: o.requests}
+	if o.vSphere {
+		if err := d.reverseImage(ctx); err != nil {
+			return err
+		}
+	}
+	if err := d.convertToUEFI(ctx); err != nil {
 		return err
 	}
-	if err := s.Interactive(ctx, "jobs", "watch", id); err != nil {
-		return fmt.Errorf("imageport jobs watch: %w", err)
-	}
-	result, err := s.Jobs.Result(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := prove(ctx, s, result); err != nil {
-		return err
-	}
-	fmt.Printf("result    %s, on this machine %s\n", result.Output, filepath.Join(s.Store, result.OutputFile))
-	fmt.Printf("size      %d bytes, sha256 %s\n", result.SizeBytes, result.SHA256)
 	fmt.Printf("Web UI    %s/namespaces/%s/workflows\n", temporal.UI, devserver.Namespace)
-	if !keep {
+	if !o.keep {
 		fmt.Println("\nAll of it is stopped and removed now. make demo KEEP=1 leaves it running, to look at.")
 		return nil
 	}
 	fmt.Printf("\nIt is all still running, until ^C. In another terminal:\n\n  export TEMPORAL_ADDRESS=%s IMAGEPORT_CONFIG=%s\n  bin/imageport jobs list\n", temporal.Address, s.Config())
 	<-ctx.Done()
 	return ctx.Err()
-}
-
-// start starts the job as an admin would, with the Temporal CLI.
-func start(ctx context.Context, s *site.Site, printed []byte) (id string, err error) {
-	body, err := s.Body(printed, nil)
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(s.Dir, "body.json")
-	if err := os.WriteFile(file, body, 0o600); err != nil {
-		return "", err
-	}
-	req, _, err := job.Parse[job.ConvertToUEFI](body)
-	if err != nil {
-		return "", err
-	}
-	if id, err = req.WorkflowID(); err != nil {
-		return "", err
-	}
-	temporal, err := devserver.Program()
-	if err != nil {
-		return "", err
-	}
-	args := []string{"workflow", "start", "--type", string(job.OpConvertToUEFI), "--task-queue", s.ResourceLocation, "--workflow-id", id, "--input-file", file, "--output", "json"}
-	fmt.Printf("\n$ temporal %s\n", strings.Join(args, " "))
-	cmd := exec.CommandContext(ctx, temporal, args...)
-	cmd.Env = s.Env()
-	out, err := cmd.Output()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return "", fmt.Errorf("temporal workflow start: %s", exit.Stderr)
-	}
-	if err != nil {
-		return "", err
-	}
-	var started struct{ WorkflowID, RunID string }
-	if err := json.Unmarshal(out, &started); err != nil {
-		return "", fmt.Errorf("temporal workflow start printed %q: %w", out, err)
-	}
-	fmt.Printf("\n$ imageport jobs watch %s\n", id)
-	return id, nil
-}
-
-// prove boots the result, read through its parent, under OVMF.
-func prove(ctx context.Context, s *site.Site, result job.Result) error {
-	raw := filepath.Join(s.Dir, "merged.img")
-	fmt.Println()
-	err := step("reading the differencing disk through its parent", func() error {
-		return s.Flatten(ctx, result, raw)
-	})
-	if err != nil {
-		return err
-	}
-	var report ovmf.Report
-	err = step("booting it with UEFI firmware (OVMF, in emulation)", func() (err error) {
-		report, err = ovmf.Boot(ctx, ovmf.Options{Disk: raw})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if !report.Passed {
-		return fmt.Errorf("the firmware does not get to Windows:\n%s", report)
-	}
-	fmt.Printf("boot      proven: %d checks from firmware to winload.efi passed\n", len(report.Checks))
-	return nil
 }

@@ -193,6 +193,16 @@ func (s *Server) Client() client.Client { return s.client }
 // Exited is closed when the server has ended, for whatever reason.
 func (s *Server) Exited() <-chan struct{} { return s.exited }
 
+// Kill ends the server as a power cut would. Its client stays, and goes on with a
+// server that is run at the same port.
+func (s *Server) Kill() error {
+	if err := s.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill the Temporal dev server: %w", err)
+	}
+	<-s.exited
+	return nil
+}
+
 // Stop ends the server and returns when its process is gone. It may be called
 // again.
 func (s *Server) Stop() error {

@@ -40,9 +40,14 @@ func (r rig) killAgents() {
 
 func (r rig) until(what string, ok func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+	r.within(time.Minute, what, ok)
+}
+
+func (r rig) within(limit time.Duration, what string, ok func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited a minute until %s", what)
+			r.t.Fatalf("waited %v until %s", limit, what)
 		}
 	}
 }

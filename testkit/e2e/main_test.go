@@ -66,7 +66,10 @@ func newRigWith(t *testing.T, o site.Options) rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	o.Dir, o.Program, o.Temporal, o.ResourceLocation = dir, program, devserver.Shared(t), uuid.NewString()
+	if o.Temporal == nil {
+		o.Temporal = devserver.Shared(t)
+	}
+	o.Dir, o.Program, o.ResourceLocation = dir, program, uuid.NewString()
 	s, err := site.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +111,13 @@ func (r rig) body(change func(map[string]any)) []byte {
 // start starts a job through our client.
 func (r rig) start(body []byte) string {
 	r.t.Helper()
-	started, err := r.Jobs.Start(r.t.Context(), job.OpConvertToUEFI, body)
+	return r.startOp(job.OpConvertToUEFI, body)
+}
+
+// startOp starts a job of any operation through our client.
+func (r rig) startOp(op job.Operation, body []byte) string {
+	r.t.Helper()
+	started, err := r.Jobs.Start(r.t.Context(), op, body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -119,7 +128,18 @@ func (r rig) start(body []byte) string {
 // with the Temporal CLI.
 func (r rig) startAs(id, queue string, body []byte) client.WorkflowRun {
 	r.t.Helper()
-	run, err := r.Temporal.Client().ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: queue}, string(job.OpConvertToUEFI), json.RawMessage(body))
+	return r.startAny(job.OpConvertToUEFI, id, queue, body)
+}
+
+// startOpAs starts a job of any operation under any workflow id.
+func (r rig) startOpAs(op job.Operation, id string, body []byte) client.WorkflowRun {
+	r.t.Helper()
+	return r.startAny(op, id, r.ResourceLocation, body)
+}
+
+func (r rig) startAny(op job.Operation, id, queue string, body []byte) client.WorkflowRun {
+	r.t.Helper()
+	run, err := r.Temporal.Client().ExecuteWorkflow(r.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: queue}, string(op), json.RawMessage(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -9,13 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"imageport/config"
-	"imageport/job"
-	"imageport/platforms"
-	"imageport/platforms/local"
-	"imageport/platforms/qemu"
+	"imageport/lab"
 	"imageport/starter"
 	"imageport/testkit/devserver"
 	"imageport/testkit/port"
@@ -42,7 +38,11 @@ type Site struct {
 	// ResourceLocation is the task queue of its workers.
 	ResourceLocation string
 
+	// Lab is the vSphere that jobs run on, if they do.
+	Lab *lab.Lab
+
 	appliance, firmware string
+	labLog              *os.File
 }
 
 // Options say what a site has.
@@ -57,7 +57,10 @@ type Options struct {
 	// Appliance is the raw disk of the Compositing Engine's VM. With it, jobs
 	// run on platform qemu, else on platform local.
 	Appliance string
-	Firmware  string // of the VMs, as in the configuration
+	// VSphere has jobs run on platform vSphere, in a lab. Appliance is an OVA
+	// then, which its VMs start from; without it they are processes.
+	VSphere  bool
+	Firmware string // of the VMs, as in the configuration
 }
 
 // Start brings a site up. Workers are started apart.
@@ -74,8 +77,10 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 		appliance: o.Appliance,
 		firmware:  o.Firmware,
 	}
-	if err := os.MkdirAll(s.Store, 0o755); err != nil {
-		return nil, err
+	for _, dir := range []string{s.Store, s.Outputs()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	if o.Image.SizeBytes > 0 {
 		img, err := winimage.Cached(ctx, o.Image)
@@ -90,46 +95,40 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 	if s.gateway, err = port.Reserve("127.0.0.1", 0); err != nil {
 		return nil, err
 	}
+	if o.VSphere {
+		if err := s.startLab(ctx); err != nil {
+			return nil, errors.Join(err, s.stopLab())
+		}
+	}
 	s.Samba, err = samba.Start(ctx, samba.Options{Dir: filepath.Join(o.Dir, "samba"), Shares: map[string]string{"disks": s.Store}})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.stopLab())
 	}
 	return s, errors.Join(s.AddCredential(CredentialID, s.Samba.Password), s.writeConfig())
 }
 
-// Stop ends what Start has started, and the Compositing Engines that a job
-// which was cut off has left: they outlive their worker.
+// Stop ends what Start has started, and the Compositing Engines of jobs that
+// were cut off.
 func (s *Site) Stop() error {
 	s.Samba.Stop()
 	defer s.gateway.Release()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	driver, err := s.driver()
-	if err != nil {
-		return err
+	if s.Lab != nil {
+		return s.stopLab()
 	}
-	left, err := driver.List(ctx)
-	for _, ce := range left {
-		err = errors.Join(err, driver.Destroy(ctx, ce.Name))
-	}
-	return err
-}
-
-// driver is that of the platform on which jobs run.
-func (s *Site) driver() (platforms.Driver, error) {
-	if s.appliance != "" {
-		return qemu.New(qemu.Config{StateDir: s.State(), Image: s.appliance, Firmware: s.firmware})
-	}
-	return local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second})
+	return s.destroyLeft()
 }
 
 // AddCredential adds a credential for the site's Samba to the wallet.
 func (s *Site) AddCredential(id, password string) error {
+	return s.addCredential(id, s.Samba.Username, password)
+}
+
+func (s *Site) addCredential(id, username, password string) error {
 	dir := filepath.Join(s.Dir, "wallet")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	b, err := json.Marshal(map[string]string{"type": "UsernamePassword", "username": s.Samba.Username, "password": password})
+	b, err := json.Marshal(map[string]string{"type": "UsernamePassword", "username": username, "password": password})
 	if err != nil {
 		return err
 	}
@@ -143,14 +142,7 @@ func (s *Site) Gateway() string { return fmt.Sprintf("127.0.0.1:%d", s.gateway.N
 // Config is the configuration file of the site.
 func (s *Site) Config() string { return filepath.Join(s.Dir, "config.toml") }
 
-// State is where the Compositing Engines of the site are.
-func (s *Site) State() string { return filepath.Join(s.Dir, "ce") }
-
 func (s *Site) writeConfig() error {
-	platform := "[local]\n"
-	if s.appliance != "" {
-		platform = fmt.Sprintf("[qemu]\nimage = %q\nfirmware = %q\naccel = \"tcg\"\n", s.appliance, s.firmware)
-	}
 	return os.WriteFile(s.Config(), fmt.Appendf(nil, `resource_location = %q
 wallet = "wallet"
 ce_lifetime = "15m"
@@ -158,9 +150,8 @@ ce_lifetime = "15m"
 [gateway]
 listen = %q
 key = "gateway.key"
-
-%sstate_dir = "ce"
-`, s.ResourceLocation, s.Gateway(), platform), 0o600)
+%s
+%s`, s.ResourceLocation, s.Gateway(), s.gatewayAddress(), s.platformConfig()), 0o600)
 }
 
 // Env is the environment of imageport and of the Temporal CLI on the site.
@@ -183,16 +174,15 @@ func (s *Site) Interactive(ctx context.Context, args ...string) error {
 	return cmd.Run()
 }
 
-// Body is the specification's body for convertToUefi with what differs here:
-// the platform, the host and the port of the share.
+// Body is a request of the specification with what differs here: the platform
+// and where on it, the host and the port of the share.
 func (s *Site) Body(specification []byte, change func(body map[string]any)) ([]byte, error) {
 	var body map[string]any
 	if err := json.Unmarshal(specification, &body); err != nil {
 		return nil, err
 	}
-	body["platform"], body["resourceLocationId"] = job.PlatformLocal, s.ResourceLocation
-	if s.appliance != "" {
-		body["platform"] = job.PlatformQEMU
+	if err := s.place(body); err != nil {
+		return nil, err
 	}
 	where := body["inputStorageLocation"].(map[string]any)
 	where["host"], where["port"] = s.Samba.Host, s.Samba.Port

@@ -1,0 +1,145 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"imageport/job"
+	"imageport/lab"
+	"imageport/platforms"
+	"imageport/platforms/local"
+	"imageport/platforms/qemu"
+)
+
+// VSphereCredentialID is the id of the vCenter's credential in the
+// specification's requests.
+const VSphereCredentialID = "ips-vsphere-login"
+
+// startLab starts the vSphere that jobs run on.
+func (s *Site) startLab(ctx context.Context) error {
+	words, err := os.OpenFile(filepath.Join(s.Dir, "lab.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	s.labLog = words
+	s.Lab, err = lab.Start(ctx, lab.Config{
+		Dir: filepath.Join(s.Dir, "lab"), Appliance: s.appliance, AgentProgram: s.Program,
+		Log: slog.New(slog.NewTextHandler(words, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	return s.addCredential(VSphereCredentialID, s.Lab.VCenter.Username(), s.Lab.VCenter.Password())
+}
+
+// stopLab ends it, and the Compositing Engines in it.
+func (s *Site) stopLab() error {
+	var err error
+	if s.Lab != nil {
+		err = s.Lab.Close()
+	}
+	if s.labLog != nil {
+		err = errors.Join(err, s.labLog.Close())
+	}
+	return err
+}
+
+// destroyLeft ends the Compositing Engines that a job which was cut off has
+// left on this machine: they outlive their worker.
+func (s *Site) destroyLeft() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	driver, err := s.driver()
+	if err != nil {
+		return err
+	}
+	left, err := driver.List(ctx)
+	for _, ce := range left {
+		err = errors.Join(err, driver.Destroy(ctx, ce.Name))
+	}
+	return err
+}
+
+// driver is that of the platform of this machine.
+func (s *Site) driver() (platforms.Driver, error) {
+	if s.appliance != "" {
+		return qemu.New(qemu.Config{StateDir: s.State(), Image: s.appliance, Firmware: s.firmware, OutputDir: s.Outputs()})
+	}
+	return local.New(local.Config{StateDir: s.State(), Program: s.Program, Grace: time.Second, OutputDir: s.Outputs()})
+}
+
+// Platform is the platform that jobs run on.
+func (s *Site) Platform() string {
+	switch {
+	case s.Lab != nil:
+		return job.PlatformVSphere
+	case s.appliance != "":
+		return job.PlatformQEMU
+	}
+	return job.PlatformLocal
+}
+
+// State is where the Compositing Engines of the site are.
+func (s *Site) State() string {
+	if s.Lab != nil {
+		return s.Lab.Guests()
+	}
+	return filepath.Join(s.Dir, "ce")
+}
+
+// Outputs is the directory of output disks: on vSphere, that of the datastore.
+func (s *Site) Outputs() string {
+	if s.Lab != nil {
+		return s.Lab.Datastore()
+	}
+	return filepath.Join(s.Dir, "disks")
+}
+
+// platformConfig is the part of the configuration that is about the platform.
+func (s *Site) platformConfig() string {
+	switch s.Platform() {
+	case job.PlatformVSphere:
+		// Nobody is to meet this user's own CEs on platform local.
+		return fmt.Sprintf("[vsphere]\nappliance = %q\n\n[local]\nstate_dir = \"ce\"\n", s.Lab.Appliance)
+	case job.PlatformQEMU:
+		return fmt.Sprintf("[qemu]\nimage = %q\nfirmware = %q\naccel = \"tcg\"\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n", s.appliance, s.firmware)
+	}
+	return "[local]\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n"
+}
+
+// gatewayAddress is what Compositing Engines on vSphere dial; those of this
+// machine's platforms know by themselves.
+func (s *Site) gatewayAddress() string {
+	if s.Lab == nil {
+		return ""
+	}
+	return fmt.Sprintf("address = %q\n", net.JoinHostPort(s.Lab.WorkerHost, strconv.Itoa(s.gateway.Number)))
+}
+
+// place puts into a request of the specification where it is to run here.
+func (s *Site) place(body map[string]any) error {
+	body["platform"], body["resourceLocationId"] = s.Platform(), s.ResourceLocation
+	if s.Lab == nil {
+		return nil
+	}
+	target := s.Lab.Target(VSphereCredentialID)
+	b, err := json.Marshal(target)
+	if err != nil {
+		return err
+	}
+	if name, ok := body["outputDiskName"].(string); ok {
+		if _, path, ok := strings.Cut(name, "]"); ok {
+			body["outputDiskName"] = "[" + target.Datastore + "]" + path
+		}
+	}
+	return json.Unmarshal(b, &body) // over what is there
+}
