@@ -278,8 +278,8 @@ func TestWorker(t *testing.T) {
 	if r.code != exitFailed || !strings.Contains(r.err, "imageport: UNKNOWN_CREDENTIAL: ") || !strings.Contains(r.err, filepath.Join(dir, "wallet")) {
 		t.Errorf("%+v", r)
 	}
-	body := strings.Replace(string(startertest.Body("real", "win10-real", "out")), `"platform"`, `"outputDiskName": "d", "platform"`, 1)
-	r = call(t.Context(), body, "start", "reverse-image", "-f", "-", "--wait", "--address", address)
+	body := strings.Replace(string(startertest.Body("real", "win10-real", "out")), `"platform"`, `"upgradeOptions": {"installPvs": "2311"}, "platform"`, 1)
+	r = call(t.Context(), body, "start", "upgrade-pvs", "-f", "-", "--wait", "--address", address)
 	if r.code != exitFailed || !strings.Contains(r.err, "imageport: UNSUPPORTED_OPERATION: ") {
 		t.Errorf("%+v", r)
 	}
