@@ -13,7 +13,8 @@ PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhi
 
 help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
-	@echo '                    PLATFORM=qemu does it in a virtual machine)'
+	@echo '                    PLATFORM=qemu does it in a virtual machine, PLATFORM=vsphere does both'
+	@echo '                    operations on a simulated vSphere, vsphere-vm with virtual machines)'
 	@echo 'make test           everything: set-up, lint, tests'
 	@echo 'make build          bin/imageport and bin/imageport-ce'
 	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
@@ -22,8 +23,10 @@ help:
 
 test: packages tools build fetch lint unit fuzz
 
-demo: packages tools build $(if $(filter qemu,$(PLATFORM)),appliance)
-	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter qemu,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.raw)
+demo: packages tools build $(if $(filter qemu vsphere-vm,$(PLATFORM)),appliance)
+	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter vsphere vsphere-vm,$(PLATFORM)),-vsphere) \
+		$(if $(filter qemu,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.raw) \
+		$(if $(filter vsphere-vm,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.ova)
 
 bench: packages tools build fetch
 	go run ./bench
@@ -47,7 +50,7 @@ fetch: build
 	@bin/imageport appliance fetch --refresh $(REFRESHED)
 
 appliance: fetch
-	@bin/imageport appliance build --out $(APPLIANCE) --refresh $(REFRESHED) --formats raw --bios
+	@bin/imageport appliance build --out $(APPLIANCE) --refresh $(REFRESHED) --formats raw,ova --bios
 
 lint: tools
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -400,7 +400,35 @@ func TestManyAtOnce(t *testing.T) {
 			}
 		})
 	}
+	lister, err := connect(t, s.VCenter, s.Username(), s.Password())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	listed := make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-done:
+				listed <- nil
+				return
+			default:
+			}
+			if err := list(ctx, lister.Client); err != nil {
+				listed <- err
+				return
+			}
+		}
+	}()
+	vmdk, raw := stream(t, mib)
+	if _, err := s.importOVA("appliance", vmdk, len(raw)); err != nil {
+		t.Error(err)
+	}
 	wg.Wait()
+	close(done)
+	if err := <-listed; err != nil {
+		t.Errorf("listing: %v", err)
+	}
 	if left := s.files("ce-"); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}

@@ -3,6 +3,7 @@ package vcenter_test
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/session"
 	taskerror "github.com/vmware/govmomi/task"
+	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -381,4 +383,27 @@ func life(ctx context.Context, s *site, c *vim25.Client, template *object.Virtua
 		return fmt.Errorf("destroy: %w", err)
 	}
 	return nil
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+// list reads all VMs as a sweep does.
+func list(ctx context.Context, c *vim25.Client) error {
+	v, err := view.NewManager(c).CreateContainerView(ctx, c.ServiceContent.RootFolder, []string{"VirtualMachine"}, true)
+	if err != nil {
+		return err
+	}
+	var vms []mo.VirtualMachine
+	err = v.Retrieve(ctx, []string{"VirtualMachine"}, []string{"name", "runtime.powerState", "config.extraConfig", "config.hardware.device"}, &vms)
+	if fault.Is(err, &types.ManagedObjectNotFound{}) {
+		err = nil // one has gone meanwhile
+	}
+	return errors.Join(err, v.Destroy(ctx))
 }

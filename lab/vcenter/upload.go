@@ -221,7 +221,10 @@ func (u *unpacking) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	u.writer.CloseWithError(err)
-	return n, errors.Join(u.wait(), err)
+	if failed := u.wait(); failed != nil {
+		return n, failed
+	}
+	return n, err
 }
 
 func (u *unpacking) wait() error {

@@ -60,7 +60,7 @@ func realHarness(t *testing.T) *harness {
 		where.VCenterSSLCACertificate = string(pem)
 	}
 	h := &harness{
-		vcenter: &vcenter{
+		center: &center{
 			where: where, username: env("USERNAME"), password: env("PASSWORD"), images: "imageport-test-" + strings.ToLower(rand.Text()[:8]),
 		},
 		ova: os.Getenv("IMAGEPORT_APPLIANCE"), planted: make(map[string]bool),

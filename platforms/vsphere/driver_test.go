@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/job"
@@ -22,6 +21,7 @@ import (
 func TestNames(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
+	h.makePool(t, "gold")
 	for what, tc := range map[string]struct {
 		change func(*job.Target)
 		kind   platforms.Kind
@@ -31,7 +31,7 @@ func TestNames(t *testing.T) {
 		"datastore":         {func(w *job.Target) { w.Datastore = "LocalDS_1" }, platforms.NotFound, `datastore: there is no "LocalDS_1"; there is LocalDS_0`},
 		"cluster":           {func(w *job.Target) { w.Cluster = "DC0_H0" }, platforms.NotFound, `cluster: there is no "DC0_H0"; there is DC0_C0`},
 		"network":           {func(w *job.Target) { w.Network = "vm network" }, platforms.NotFound, `network: there is no "vm network"; there is VM Network, `},
-		"resourcePool":      {func(w *job.Target) { w.ResourcePool = "gold" }, platforms.NotFound, `resourcePool: there is no "gold"; there is `},
+		"resourcePool":      {func(w *job.Target) { w.ResourcePool = "silver" }, platforms.NotFound, `resourcePool: there is no "silver"; there is `},
 		"folder":            {func(w *job.Target) { w.Folder = "ce" }, platforms.NotFound, `folder: there is no "ce"; there is `},
 		"hostSystem":        {func(w *job.Target) { w.Cluster, w.HostSystem = "", "DC0_H9" }, platforms.NotFound, `hostSystem: there is no "DC0_H9"; there is DC0_H0, `},
 		"datacenter's path": {func(w *job.Target) { w.Datacenter = "/DC0" }, "", ""},
@@ -39,8 +39,8 @@ func TestNames(t *testing.T) {
 		"path below":        {func(w *job.Target) { w.Folder = "/DC0/vm" }, "", ""},
 		"a host":            {func(w *job.Target) { w.Cluster, w.HostSystem = "", "DC0_H0" }, "", ""},
 		"a cluster's host":  {func(w *job.Target) { w.Cluster, w.HostSystem = "", "DC0_C0_H1" }, "", ""},
-		"a pool":            {func(w *job.Target) { w.ResourcePool = "DC0_C0_RP1" }, "", ""},
-		"a pool's path":     {func(w *job.Target) { w.ResourcePool = "/DC0/host/DC0_C0/Resources/DC0_C0_RP1" }, "", ""},
+		"a pool":            {func(w *job.Target) { w.ResourcePool = "gold" }, "", ""},
+		"a pool's path":     {func(w *job.Target) { w.ResourcePool = "/DC0/host/DC0_C0/Resources/gold" }, "", ""},
 		"a port group":      {func(w *job.Target) { w.Network = "DC0_DVPG0" }, "", ""},
 	} {
 		where := h.where
@@ -66,12 +66,13 @@ func TestPlaces(t *testing.T) {
 		"host":                {func(w *job.Target) { w.Cluster, w.HostSystem = "", "DC0_H0" }, false, "/DC0/vm/imageport", "DC0_H0"},
 		"host of a cluster":   {func(w *job.Target) { w.Cluster, w.HostSystem = "", "DC0_C0_H2" }, false, "/DC0/vm/imageport", "DC0_C0_H2"},
 		"folder":              {func(w *job.Target) { w.Folder = "lab/ces" }, false, "/DC0/vm/lab/ces", "DC0_C0_H"},
-		"pool, port group":    {func(w *job.Target) { w.ResourcePool, w.Network = "DC0_C0_RP1", "DC0_DVPG0" }, false, "/DC0/vm/imageport", "DC0_C0_H"},
+		"pool, port group":    {func(w *job.Target) { w.ResourcePool, w.Network = "gold", "DC0_DVPG0" }, false, "/DC0/vm/imageport", "DC0_C0_H"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			eye := h.eye()
+			h.makePool(t, "gold")
 			folder, err := object.NewFolder(eye.client, eye.known.Load().vmFolder.ref).CreateFolder(t.Context(), "lab")
 			if err == nil {
 				_, err = folder.CreateFolder(t.Context(), "ces")
@@ -125,6 +126,15 @@ func TestPlaces(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func (h *simHarness) makePool(t *testing.T, name string) {
+	t.Helper()
+	eye := h.eye()
+	pool := object.NewResourcePool(eye.client, eye.known.Load().pool.ref)
+	if _, err := pool.Create(t.Context(), name, types.DefaultResourceConfigSpec()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -184,12 +194,11 @@ func TestTemplate(t *testing.T) {
 // The clone goes on although its task was cancelled, and lands after Destroy
 // has found nothing: List shows it, Create takes it, Destroy removes it.
 func TestLateArrival(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
 	do(t, h, platformtest.Create)
 	do(t, h, platformtest.Destroy)
-	h.model.Map().Handler = nil // a task can be cancelled, and goes on
-	simulator.TaskDelay.MethodDelay = map[string]int{"CloneVm": 700, "LockHandoff": 0}
-	defer func() { simulator.TaskDelay.MethodDelay = nil }()
+	h.lab.Delay("CloneVM_Task", 700*time.Millisecond) // it can be cancelled, and goes on
 	call := testCall(h, platformtest.Create)
 	for _, next := range []platformtest.Verb{platformtest.Create, platformtest.Destroy} {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
@@ -259,7 +268,7 @@ func TestOutputVM(t *testing.T) {
 		if _, err := d.MakeOutputVM(t.Context(), o); err != nil {
 			t.Fatalf("%s: %v", tc.controller, err)
 		}
-		h.heal()
+		h.lab.ClearFaults()
 		v := h.ceVM(t, o.Name)
 		p, err := h.eye().read(t.Context(), v.ref, "config.firmware", "config.guestId", "config.bootOptions")
 		if err != nil {

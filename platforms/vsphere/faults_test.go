@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -65,7 +64,7 @@ func clean(t *testing.T, h *simHarness) {
 		}
 		h.RemoveOutput(t, name)
 	}
-	_ = os.Remove(filepath.Join(h.dir, h.images)) // it is there only if something was in it
+	_ = os.Remove(h.file(t, fmt.Sprintf("[%s] %s", h.where.Datastore, h.images))) // it is there only if something was in it
 }
 
 // recorder notes the methods that are called, each once, in their order.
@@ -142,7 +141,7 @@ func TestEveryMethodFails(t *testing.T) {
 				prepare()
 				h.inject(method, next.fault, 1)
 				err := testCall(h, verb).Do(t.Context(), h.Open(t))
-				h.heal()
+				h.lab.ClearFaults()
 				if platforms.KindOf(err) != next.kind {
 					t.Errorf("%s fails by %T: %s, %v; want %s", method, next.fault, platforms.KindOf(err), err, next.kind)
 				}
@@ -152,7 +151,7 @@ func TestEveryMethodFails(t *testing.T) {
 				prepare()
 				cfg := h.config()
 				cfg.Wrap = func(inner soap.RoundTripper) soap.RoundTripper {
-					return &forgetter{RoundTripper: inner, method: method, forget: func() { h.endSessions(t) }}
+					return &forgetter{RoundTripper: inner, method: method, forget: h.lab.EndSessions}
 				}
 				if err := testCall(h, verb).Do(t.Context(), h.open(t, cfg, h.where)); err != nil {
 					t.Errorf("the session is lost before %s: %v", method, err)

@@ -24,7 +24,7 @@ import (
 
 // harness is a vCenter of its own, with what can be done to any.
 type harness struct {
-	*vcenter
+	*center
 	ova string
 
 	mu      sync.Mutex
@@ -35,7 +35,7 @@ type harness struct {
 type simHarness struct{ *harness }
 
 func newHarness(t testing.TB) *simHarness {
-	h := &harness{vcenter: startVCenter(t), ova: testOVA(t), planted: make(map[string]bool)}
+	h := &harness{center: startVCenter(t), ova: testOVA(t), planted: make(map[string]bool)}
 	h.setEye(t)
 	return &simHarness{h}
 }
@@ -252,7 +252,7 @@ func (h *harness) Leftovers(t testing.TB) []string {
 	return left
 }
 
-func (h *simHarness) EndSessions(t testing.TB) { h.endSessions(t) }
+func (h *simHarness) EndSessions(testing.TB) { h.lab.EndSessions() }
 
 // critical are the methods without which the verbs cannot succeed.
 var critical = map[platformtest.Verb]string{
@@ -272,14 +272,10 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 		return nil
 	}
 	h.inject(critical[call.Verb], fault, 0)
-	return h.heal
+	return h.lab.ClearFaults
 }
 
-func (h *simHarness) Delay(_ testing.TB, d time.Duration) {
-	h.vcenter.mu.Lock()
-	defer h.vcenter.mu.Unlock()
-	h.delay = d
-}
+func (h *simHarness) Delay(_ testing.TB, d time.Duration) { h.lab.Delay("CloneVM_Task", d) }
 
 var (
 	_ platformtest.VMHarness = (*harness)(nil)

@@ -68,9 +68,9 @@ func TestPrivilegesMissing(t *testing.T) {
 		if p.on == onNewFolder {
 			h.renameFolder(t, ownFolder, "old")
 		}
-		h.revoke(p.id)
+		h.lab.Revoke(p.id)
 		err := testCall(h, verb).Do(t.Context(), h.open(t, cfg, where))
-		h.revoke("")
+		h.lab.Grant(p.id)
 		if p.on == onNewFolder {
 			h.renameFolder(t, "old", ownFolder)
 		}
@@ -84,16 +84,11 @@ func TestPrivilegesMissing(t *testing.T) {
 	}
 }
 
-func (v *vcenter) revoke(privilege string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.revoked = privilege
-}
-
-func (v *vcenter) setTopDirectories(yes bool) {
-	for _, e := range v.model.Map().All("Datastore") {
+func (v *center) setTopDirectories(yes bool) {
+	m := v.lab.Model()
+	for _, e := range m.Map().All("Datastore") {
 		ds := e.(*simulator.Datastore)
-		v.model.Map().WithLock(v.model.Service.Context, ds, func() { ds.Capability.TopLevelDirectoryCreateSupported = types.NewBool(yes) })
+		m.Map().WithLock(&simulator.Context{Map: m.Map()}, ds, func() { ds.Capability.TopLevelDirectoryCreateSupported = types.NewBool(yes) })
 	}
 }
 
@@ -124,5 +119,36 @@ func TestPrivilegesAreOrdered(t *testing.T) {
 		if p.why == "" || !slices.Contains([]purpose{forCE, forImport, forTemplate, forOutputDisk, forOutputVM}, p.use) {
 			t.Errorf("%+v", p)
 		}
+	}
+}
+
+// With the privileges of the table, and no other that the simulator knows, a
+// whole job succeeds.
+func TestPrivilegesSuffice(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	var others []string
+	for _, e := range h.lab.Model().Map().AllReference("AuthorizationManager") {
+		if m, ok := e.(*simulator.AuthorizationManager); ok {
+			for _, id := range object.AuthorizationRoleList(m.RoleList).ByName("Admin").Privilege {
+				needed := strings.HasPrefix(id, "System.")
+				for _, p := range privileges {
+					needed = needed || p.id == id && p.use != forTemplate
+				}
+				if !needed {
+					others = append(others, id)
+				}
+			}
+		}
+	}
+	if len(others) < 100 {
+		t.Fatalf("only %d other privileges", len(others))
+	}
+	h.lab.Revoke(others...)
+	for _, verb := range []platformtest.Verb{
+		platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
+		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.MakeVM, platformtest.Destroy, platformtest.List,
+	} {
+		do(t, h, verb)
 	}
 }

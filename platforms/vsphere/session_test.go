@@ -2,8 +2,9 @@ package vsphere
 
 import (
 	"context"
-	"encoding/pem"
 	"fmt"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -53,9 +54,9 @@ func FuzzTrust(f *testing.F) {
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.certificate.Raw}))
-	other := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t).Certificate[0]}))
-	right := h.where.VCenterSSLFingerprint
+	ca := h.lab.CertificatePEM()
+	other := startVCenter(t).lab.CertificatePEM()
+	right := strings.ReplaceAll(h.where.VCenterSSLFingerprint, ":", "")
 	wrong := "00" + right[2:]
 	for what, tc := range map[string]struct {
 		fingerprint, ca, host string
@@ -64,12 +65,12 @@ func TestTrust(t *testing.T) {
 		in                    string
 	}{
 		"fingerprint":                       {fingerprint: right},
-		"fingerprint, another name":         {fingerprint: right, host: "localhost"},
+		"fingerprint, another name":         {fingerprint: right, host: "127.0.0.3"},
 		"fingerprint and CA":                {fingerprint: right, ca: ca},
 		"CA":                                {ca: ca},
 		"CA in one line":                    {ca: strings.ReplaceAll(ca, "\n", `\n`)},
 		"CA of several":                     {ca: other + ca},
-		"CA, another name, no name check":   {ca: ca, host: "localhost", anyName: true},
+		"CA, another name, no name check":   {ca: ca, host: "127.0.0.3", anyName: true},
 		"nothing":                           {kind: platforms.Denied, in: "authority"},
 		"nothing, no name check":            {anyName: true, kind: platforms.Denied, in: "authority"},
 		"wrong fingerprint":                 {fingerprint: wrong, kind: platforms.Denied, in: right},
@@ -77,7 +78,7 @@ func TestTrust(t *testing.T) {
 		"wrong fingerprint, right CA":       {fingerprint: wrong, ca: ca, kind: platforms.Denied, in: right},
 		"right fingerprint, wrong CA":       {fingerprint: right, ca: other, kind: platforms.Denied, in: "authority"},
 		"wrong CA":                          {ca: other, kind: platforms.Denied, in: "authority"},
-		"CA, another name":                  {ca: ca, host: "localhost", kind: platforms.Denied, in: "localhost"},
+		"CA, another name":                  {ca: ca, host: "127.0.0.3", kind: platforms.Denied, in: "127.0.0.3"},
 		"wrong CA, no name check":           {ca: other, anyName: true, kind: platforms.Denied, in: "authority"},
 		"no such host":                      {fingerprint: right, host: "vcenter.invalid", kind: platforms.NotFound, in: "vcenter.invalid"},
 		"what is no fingerprint":            {fingerprint: "abc", kind: platforms.BadRequest, in: "SHA-256"},
@@ -89,6 +90,9 @@ func TestTrust(t *testing.T) {
 		where.VCenterSSLFingerprint, where.VCenterSSLCACertificate, where.VCenterSSLNoCheckHostname = tc.fingerprint, tc.ca, tc.anyName
 		if tc.host != "" {
 			where.VCenterHost = tc.host
+			if net.ParseIP(tc.host) != nil {
+				where.VCenterPort = forward(t, tc.host, h.where.VCenterPort)
+			}
 		}
 		p, err := New(h.config())
 		if err != nil {
@@ -105,6 +109,36 @@ func TestTrust(t *testing.T) {
 			t.Errorf("%s: Close: %v", what, err)
 		}
 	}
+}
+
+// forward takes connections at another address of this machine, and passes them
+// to the vCenter. It gives the port.
+func forward(t *testing.T, address string, to int) int {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer from.Close()
+				there, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
+				if err != nil {
+					return
+				}
+				defer there.Close()
+				go func() { _, _ = io.Copy(there, from) }()
+				_, _ = io.Copy(from, there)
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 func TestLogin(t *testing.T) {

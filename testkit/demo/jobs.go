@@ -37,7 +37,7 @@ func (d demo) reverseImage(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("result    %s, on this machine %s\n", result.Output, disk)
-	fmt.Printf("size      %d bytes of %d are data of the vDisk; %d changes let Windows start on vSphere\n", result.SizeBytes, result.VirtualSizeBytes, len(result.FixUps))
+	fmt.Printf("size      %d bytes, %d of them as the vDisk has them; %d changes let Windows start on vSphere\n", result.SizeBytes, result.VirtualSizeBytes, len(result.FixUps))
 	return nil
 }
 

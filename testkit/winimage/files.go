@@ -89,7 +89,9 @@ func trees(spec Spec, partitions []Partition, programs oracle.Paths) (map[int]*t
 		t.add("drive-letter.txt", []byte(data.Letter+":"), 0)
 		t.add("Projects/data.bin", nil, 256<<10)
 		if data.Windows || spec.SecondLoader && i == 0 {
-			secondWindowsFiles(t, spec, data.Windows)
+			if err := secondWindowsFiles(t, spec, d, data.Windows); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return result, nil
@@ -159,9 +161,7 @@ func windowsFiles(t *tree, spec Spec, d disk, programs oracle.Paths) error {
 	for _, program := range []string{"winload.exe", "winresume.exe", "ntoskrnl.exe", "hal.dll"} {
 		t.add("Windows/System32/"+program, portableExecutable(machine), size.program)
 	}
-	for _, n := range nativeDrivers {
-		t.add("Windows/System32/drivers/"+n.name+".sys", portableExecutable(machine), 20<<10)
-	}
+	driverFiles(t, machine)
 	if err := hiveFiles(t, spec, d); err != nil {
 		return err
 	}
@@ -209,15 +209,23 @@ func efiFiles(t *tree, spec Spec, suffix string, bootMgr, winLoad []byte) {
 	}
 }
 
+// driverFiles are those of the native drivers.
+func driverFiles(t *tree, machine uint16) {
+	for _, n := range nativeDrivers {
+		t.add("Windows/System32/drivers/"+n.name+".sys", portableExecutable(machine), 20<<10)
+	}
+}
+
 // secondWindowsFiles are those of a Windows on a data partition; without the
 // registry it is one that could be started, but is not installed.
-func secondWindowsFiles(t *tree, spec Spec, registry bool) {
+func secondWindowsFiles(t *tree, spec Spec, d disk, registry bool) error {
 	size := spec.BootFiles.sizes()
 	for _, program := range []string{"winload.exe", "winload.efi", "ntoskrnl.exe"} {
 		t.add("Windows/System32/"+program, portableExecutable(machineAMD64), size.program)
 	}
-	if registry {
-		t.add("Windows/System32/config/SYSTEM", nil, 256<<10)
-		t.add("Windows/System32/config/SOFTWARE", nil, 256<<10)
+	if !registry {
+		return nil
 	}
+	driverFiles(t, machineAMD64)
+	return hiveFiles(t, spec, d)
 }

@@ -87,8 +87,8 @@ func (w *windows) unfit(d driver) (string, error) {
 		return reason, nil
 	}
 	if !w.knows(d.devices) {
-		reason := fmt.Sprintf("Windows does not connect a device %s with %s", strings.Join(d.devices, " or "), name)
-		w.warn("%s is there, but %s: it was not installed to its end", name, reason)
+		reason := fmt.Sprintf("Windows connects no device %s with %s", strings.Join(d.devices, " or "), name)
+		w.warn("the driver %s is there, but does not count: %s", name, reason)
 		return reason, nil
 	}
 	return "", nil

@@ -135,12 +135,15 @@ func openWindows(v *volume, platform string, alone bool) (*windows, error) {
 	return w, nil
 }
 
-// broken gives an error of package hive its code; others stay as they are.
+// broken gives an error of package hive its code; those of the volume and of
+// the disk stay as they are.
 func (w *windows) broken(err error) error {
-	if err == nil || job.CodeOf(err) != "" {
-		return err
+	for _, own := range []error{hive.ErrCorrupt, hive.ErrNotFound, hive.ErrNotHive, hive.ErrNoSpace} {
+		if errors.Is(err, own) {
+			return w.hiveError(pathSystem, err)
+		}
 	}
-	return w.hiveError(pathSystem, err)
+	return err
 }
 
 func (w *windows) warn(format string, args ...any) {
