@@ -21,8 +21,8 @@ import (
 // The test binary is also the agent, and the lab that is killed.
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) == 4 && os.Args[1] == "agent":
-		os.Exit(agentMain(os.Args[3]))
+	case len(os.Args) > 1 && os.Args[1] == "agent": // never the tests again
+		os.Exit(agentMain(os.Args[len(os.Args)-1]))
 	case len(os.Args) == 3 && os.Args[1] == "lab":
 		os.Exit(labMain(os.Args[2]))
 	}

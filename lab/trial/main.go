@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-// Disks that begin with Ask get an Answer at AnswerAt. One that begins with End
+// Disks that begin with ask get an answer at answerAt. One that begins with end
 // ends the machine.
 const (
 	ask, answer, end = "who is there?", "a machine", "good night"

@@ -118,7 +118,7 @@ func TestEveryMethodFails(t *testing.T) {
 			prepare := func() {
 				t.Helper()
 				if verb == platformtest.Create {
-					h = newHarness(t) // it imports the appliance
+					h.removeFolder(t) // it makes that, and imports the appliance
 				}
 				for _, first := range before[verb] {
 					do(t, h, first)
@@ -168,8 +168,9 @@ func TestImportCut(t *testing.T) {
 	for _, second := range []platformtest.Verb{platformtest.Create, platformtest.Destroy, platformtest.List} {
 		t.Run(string(second), func(t *testing.T) {
 			t.Parallel()
+			h := newHarness(t)
 			for n := 0; ; n++ {
-				h := newHarness(t)
+				h.removeFolder(t)
 				finished := h.Cut(t, testCall(h, platformtest.Create), n)
 				if second == platformtest.List {
 					d := h.Open(t)

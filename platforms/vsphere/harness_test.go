@@ -227,11 +227,31 @@ func (h *simHarness) Seed(t testing.TB, name string) seed.Seed {
 	return s
 }
 
+// removeFolder removes the folder of the CEs with the template that is in it, so
+// that the next CE needs both.
+func (h *harness) removeFolder(t testing.TB) {
+	t.Helper()
+	for _, v := range h.allVMs(t) {
+		if v.template {
+			h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return v.object(d).Destroy(ctx) })
+		}
+	}
+	d := h.eye()
+	folder, err := d.child(t.Context(), d.known.Load().vmFolder.ref, ownFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if folder != nil {
+		h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return object.NewFolder(d.client, *folder).Destroy(ctx) })
+	}
+}
+
 // isOutputVM reports whether it is one of the suite's.
 func isOutputVM(name string) bool { return strings.HasPrefix(name, "output-") }
 
 func (h *harness) Leftovers(t testing.TB) []string {
 	t.Helper()
+	h.quiet(t) // what is being removed is not left behind
 	var left []string
 	homes := make(map[string]bool)
 	for _, v := range h.allVMs(t) {

@@ -69,6 +69,10 @@ func (d *Driver) importOVA(ctx context.Context, s *site, folder types.ManagedObj
 	defer stop()
 	if info == nil { // ctx may have ended before the VM was there
 		info, _ = d.awaitLease(longer, lease)
+	} else if _, goneErr := d.read(longer, info.Entity, "name"); goneErr != nil {
+		if _, gone := faultOf(goneErr).(*types.ManagedObjectNotFound); gone {
+			err = fmt.Errorf("%w; somebody removed the VM: %w", err, errContended)
+		}
 	}
 	_ = lease.Abort(longer, nil) // it makes the vCenter remove the VM
 	if info == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,7 +57,7 @@ var baseFolder string
 func TestMain(m *testing.M) {
 	var err error
 	if baseFolder, err = os.MkdirTemp("", "nativeboot-*"); err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
 	code := m.Run()
 	os.RemoveAll(baseFolder)
