@@ -33,6 +33,7 @@ bench: packages tools build fetch
 	go run ./bench/appliance
 	go run ./bench/convert
 	go run ./bench/copy
+	go run ./bench/lab
 	go run ./bench/reverse
 	go run ./bench/share
 

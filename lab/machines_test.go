@@ -110,7 +110,7 @@ func said(t *testing.T, h *host, vm, pattern string) {
 
 func await(t *testing.T, what string, ok func() bool, detail func() string) {
 	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not %s:\n%s", what, detail())
 		}

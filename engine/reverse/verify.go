@@ -22,7 +22,7 @@ func verifyFailed(format string, args ...any) error {
 // verifyData reads back what the image stores, and compares the checksum of the
 // disk, with zeros for the rest. It gives the bytes that it read.
 func (c *copying) verifyData(ctx context.Context, sum uint32) (int64, error) {
-	view := written{c.dst, inWindows{c.src}}
+	view := written{c.dst, c.src}
 	back, err := copier.Copy(ctx, nowhere{}, view, copier.Options{
 		TargetIsZero: true, CRC: true,
 		Progress: func(p copier.Progress) { c.verified(p.DoneBytes, p.TotalBytes) },

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
@@ -226,18 +227,31 @@ func TestInventory(t *testing.T) {
 	}
 }
 
+// Plain vcsim waits for it for ever.
 func TestCloseWithClientThatWaits(t *testing.T) {
 	s := start(t, vcenter.Config{})
+	ctx, leave := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		// A client that waits for updates that never come.
-		p, err := methods.WaitForUpdatesEx(context.Background(), s.client.Client, &types.WaitForUpdatesEx{This: s.client.ServiceContent.PropertyCollector})
-		_ = p
+		_, err := methods.WaitForUpdatesEx(ctx, s.client.Client, &types.WaitForUpdatesEx{
+			This: s.client.ServiceContent.PropertyCollector, Version: "-",
+		})
 		done <- err
 	}()
-	s.Close()
-	s.Close()
+	time.Sleep(200 * time.Millisecond) // it waits now, or else there is nothing to see
+	leave()
 	if err := <-done; err == nil {
-		t.Error("the waiting client got an answer")
+		t.Error("there was an update")
+	}
+	closed := make(chan struct{})
+	go func() {
+		s.Close()
+		s.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(30 * time.Second):
+		t.Error("it does not close")
 	}
 }

@@ -242,7 +242,9 @@ func (h *harness) removeFolder(t testing.TB) {
 		t.Fatal(err)
 	}
 	if folder != nil {
-		h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return object.NewFolder(d.client, *folder).Destroy(ctx) })
+		h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) {
+			return object.NewFolder(d.client, *folder).Destroy(ctx)
+		})
 	}
 }
 

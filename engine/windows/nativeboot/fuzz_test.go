@@ -76,8 +76,8 @@ func FuzzSystem(f *testing.F) {
 			}
 		}
 		_, after := file(t, out, c.StartBytes, c.SizeBytes, pathSystem)
-		if len(after) != len(stored) || len(p.FixUps) == 0 {
-			t.Fatalf("%d bytes of %d, fix-ups %q", len(after), len(stored), brief(p.FixUps))
+		if len(after) != len(stored) {
+			t.Fatalf("%d bytes of %d", len(after), len(stored))
 		}
 		done, err := New(t.Context(), out, target)
 		if err != nil || len(done.FixUps) > 0 || len(done.Writes) > 0 {

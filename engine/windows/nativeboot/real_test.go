@@ -96,6 +96,7 @@ func TestRealWindows10(t *testing.T) {
 	copy(clean[8:12], clean[4:8]) // as if it had been written to its end
 	binary.LittleEndian.PutUint32(clean[508:], sum(clean))
 	d := realDisk(t, map[string][]byte{"config/SYSTEM": clean})
+	before := reglookup(t, clean)
 	for _, c := range []struct {
 		platform string
 		want     []job.Controller
@@ -116,7 +117,7 @@ func TestRealWindows10(t *testing.T) {
 			}
 			out := apply(t, d, p, c.platform, d.Size())
 			_, after := file(t, out, realStart, realSize, pathSystem)
-			got := differences(reglookup(t, clean), reglookup(t, after))
+			got := differences(before, reglookup(t, after))
 			if len(got) != 2*len(c.fixUps) {
 				t.Errorf("reglookup sees the changes\n%s", strings.Join(got, "\n"))
 			}

@@ -41,7 +41,7 @@ func contentOf(path string) []byte {
 // is asked once.
 var baseGPT = sync.OnceValues(func() (winimage.Image, error) {
 	spec := small()
-	spec.AlreadyGPT, spec.SizeBytes, spec.FreeAtEndMiB = true, 256*mib, 100
+	spec.AlreadyGPT, spec.SizeBytes, spec.FreeAtEndMiB = true, 160*mib, 48
 	img, err := winimage.Cached(context.Background(), spec)
 	if err == nil {
 		img, err = img.Clone(context.Background(), filepath.Join(baseFolder, "gpt.img"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand"
@@ -250,6 +251,12 @@ func checkFile(t *testing.T, v *Volume, image []byte, path string, content []byt
 	got, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()+1))
 	if err != nil || sha256.Sum256(got) != sha256.Sum256(content) {
 		t.Errorf("%s: contents differ at byte %d of %d (%v)", path, firstDifference(got, content), len(content), err)
+	}
+	if all, err := f.ReadAll(f.Size()); err != nil || !bytes.Equal(all, content) {
+		t.Errorf("%s: ReadAll gives %d bytes, %v", path, len(all), err)
+	}
+	if _, err := f.ReadAll(f.Size() - 1); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("%s: ReadAll reads more than it may: %v", path, err)
 	}
 	for off := 0; off < len(content); off += 99_991 {
 		piece := make([]byte, 7777)
