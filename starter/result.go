@@ -36,7 +36,7 @@ func (c *Client) result(ctx context.Context, id, runID string) (job.Result, erro
 		return job.Result{}, job.Errorf(job.JobCanceled, "Start it again if the result is wanted", "job %s was canceled", id)
 	}
 	if _, terminated := errors.AsType[*temporal.TerminatedError](err); terminated {
-		return job.Result{}, job.Errorf(job.JobTerminated, "Remove its Compositing Engine and its partial files beside the output by hand", "job %s was terminated, without clean-up", id)
+		return job.Result{}, job.Errorf(job.JobTerminated, "Its Compositing Engine goes with the next sweep, or now with: imageport sweep. Remove its partial files beside the output by hand", "job %s was terminated, without clean-up", id)
 	}
 	return job.Result{}, durable.FromFailure(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,13 @@ type center struct {
 	lab *vcenter.VCenter
 }
 
+// starting is held by who starts a simulator: it sets variables of its package.
+var starting sync.Mutex
+
 func startVCenter(t testing.TB) *center {
 	t.Helper()
+	starting.Lock()
+	defer starting.Unlock()
 	lab, err := vcenter.Start(vcenter.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
