@@ -120,6 +120,10 @@ func (d *Driver) clone(ctx context.Context, s *site, folder types.ManagedObjectR
 		}
 		return nil
 	}
+	if _, ok := faultOf(err).(*types.FileNotFound); ok {
+		// Somebody may have removed it while it was being made.
+		err = fmt.Errorf("%w; %w", err, errContended)
+	}
 	if err != nil {
 		return fmt.Errorf("clone template %s: %w", template.name, err)
 	}

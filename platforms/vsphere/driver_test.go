@@ -198,7 +198,7 @@ func TestLateArrival(t *testing.T) {
 	h := newHarness(t)
 	do(t, h, platformtest.Create)
 	do(t, h, platformtest.Destroy)
-	h.lab.Delay("CloneVM_Task", 700*time.Millisecond) // it can be cancelled, and goes on
+	h.lab.Delay("CloneVM_Task", beforeCancel+time.Second) // it can be cancelled, and goes on
 	call := testCall(h, platformtest.Create)
 	for _, next := range []platformtest.Verb{platformtest.Create, platformtest.Destroy} {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
@@ -211,7 +211,7 @@ func TestLateArrival(t *testing.T) {
 		if left := h.Leftovers(t); len(left) > 0 {
 			t.Fatalf("it does not come late: %q", left)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		listed, err := h.Open(t).List(t.Context())
 		if err != nil || len(listed) != 1 || listed[0].Name != call.CE.Name || listed[0].State != platforms.Stopped || listed[0].Job != call.CE.Job {
 			t.Fatalf("after it has landed: %+v, %v", listed, err)

@@ -183,12 +183,9 @@ func (d *Driver) addOutputDisk(ctx context.Context, s *site, v *vm, want wantedD
 	case v.power != types.VirtualMachinePowerStatePoweredOn:
 		return ref, platforms.Errorf(platforms.Busy, "the CE does not run")
 	}
-	if disk, ok := v.disk(partial.String()); ok {
-		if disk.uuid == "" {
-			return ref, platforms.Errorf(platforms.Internal, "the vCenter gives no UUID for %s: the CE could not find it", partial)
-		}
-		serial := strings.ToLower(strings.ReplaceAll(disk.uuid, "-", ""))
-		return platforms.OutputDiskRef{Serial: serial, Ref: partial.String()}, nil
+	if _, ok := v.disk(partial.String()); ok {
+		serial, err := d.serial(ctx, s, v, partial)
+		return platforms.OutputDiskRef{Serial: serial, Ref: partial.String()}, err
 	}
 	if known {
 		return ref, platforms.Errorf(platforms.NotFound, "output disk %s: somebody detached it from the CE", partial)
@@ -200,6 +197,31 @@ func (d *Driver) addOutputDisk(ctx context.Context, s *site, v *vm, want wantedD
 		return ref, fmt.Errorf("make its directory: %w", err)
 	}
 	return ref, d.attach(ctx, s, v, want, partial)
+}
+
+// serial gives the serial number of a disk that is attached. Another call may
+// have made it visible and not be done with it: then others are in the way.
+func (d *Driver) serial(ctx context.Context, s *site, v *vm, partial diskName) (string, error) {
+	if busy, err := d.busy(ctx, v, "ReconfigVM_Task"); err != nil {
+		return "", err
+	} else if busy {
+		return "", fmt.Errorf("%s is being attached: %w", partial, errContended)
+	}
+	now, err := d.lookCE(ctx, s, v.name)
+	if err != nil {
+		return "", err
+	}
+	if now == nil {
+		return "", fmt.Errorf("the CE is gone: %w", errContended)
+	}
+	disk, ok := now.disk(partial.String())
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s is being detached: %w", partial, errContended)
+	case disk.uuid == "":
+		return "", platforms.Errorf(platforms.Internal, "the vCenter gives no UUID for %s: the CE could not find it", partial)
+	}
+	return strings.ToLower(strings.ReplaceAll(disk.uuid, "-", "")), nil
 }
 
 // attach makes the disk as one of the CE's, and records it.
@@ -229,7 +251,7 @@ func (d *Driver) clear(ctx context.Context, s *site, v *vm, partial diskName) er
 	if _, attached := now.disk(partial.String()); attached {
 		return nil
 	}
-	if busy, err := d.busy(ctx, now); err != nil {
+	if busy, err := d.busy(ctx, now, ""); err != nil {
 		return err
 	} else if busy {
 		return fmt.Errorf("%s is being made: %w", partial, errContended)

@@ -25,6 +25,8 @@ const (
 	// settle is for how long a driver goes on when its context has ended, so
 	// that what it has begun is not left behind without anybody's knowledge.
 	settle = 10 * time.Second
+	// beforeCancel is how much of it a task has to end by itself.
+	beforeCancel = settle / 4
 	// connections is how many calls are made at the same time without a new
 	// connection for each.
 	connections = 16

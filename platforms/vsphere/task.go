@@ -12,9 +12,11 @@ import (
 )
 
 // run starts a task and polls it until it has ended. Its error is that of the
-// task. When ctx ends, the task is cancelled; what became of it is waited for
-// some seconds, and the error is that of ctx in any case: a vCenter says that
-// a task is cancelled also of one that it goes on with.
+// task. When ctx ends, the task has a moment to end, and is cancelled then; what
+// becomes of it is waited for some seconds, and the error is that of ctx in any
+// case. It is not cancelled at once, because a vCenter says that a task is
+// cancelled also of one that it goes on with: what is nearly done had better be
+// done, and be seen, than land when nobody expects it any more.
 func (s *session) run(ctx context.Context, start func(ctx context.Context) (*object.Task, error)) (types.TaskInfo, error) {
 	t, err := start(ctx)
 	if err != nil {
@@ -26,8 +28,12 @@ func (s *session) run(ctx context.Context, start func(ctx context.Context) (*obj
 	}
 	longer, stop := context.WithTimeout(context.WithoutCancel(ctx), settle)
 	defer stop()
-	_ = t.Cancel(longer) // it may have ended, or be such that it cannot be cancelled
-	_, _ = s.follow(longer, t)
+	moment, stopMoment := context.WithTimeout(longer, beforeCancel)
+	defer stopMoment()
+	if _, _ = s.follow(moment, t); moment.Err() != nil {
+		_ = t.Cancel(longer) // it may have ended, or be such that it cannot be cancelled
+		_, _ = s.follow(longer, t)
+	}
 	return types.TaskInfo{}, ctx.Err()
 }
 
@@ -83,13 +89,14 @@ var errContended = errors.New("something else is at work on it")
 var errDoubtful = errors.New("")
 
 // looks is how often something must look the same to be that.
-const looks = 4
+const looks = 5
 
 // inTheWay reports whether err comes of others who are at work on the same
 // object, on this side or the other: what the next attempt sees is different.
 func inTheWay(err error) bool {
 	switch f := faultOf(err).(type) {
-	case types.BaseTaskInProgress, *types.InvalidPowerState, *types.ConcurrentAccess, *types.FileLocked:
+	case types.BaseTaskInProgress, *types.InvalidPowerState, *types.ConcurrentAccess, *types.FileLocked,
+		*types.InvalidDiskFormat: // of a disk that is still being copied
 		return true
 	case *types.ManagedObjectNotFound:
 		// A lease for an import ends with the session.

@@ -105,12 +105,20 @@ func (d *Driver) importTemplate(ctx context.Context, s *site, folder types.Manag
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	// If the name is taken now, another worker was faster.
-	if found, lookErr := d.lookTemplate(ctx, folder, name); lookErr != nil || found == nil {
-		return fmt.Errorf("name the template %s: %w", own, err)
-	}
+	// If the name is taken, another worker was faster: its template is used, or
+	// if that has gone meanwhile, all begins anew.
 	d.dropImport(ctx, *ref)
-	return nil
+	found, lookErr := d.lookTemplate(ctx, folder, name)
+	switch faultOf(err).(type) {
+	case *types.DuplicateName, *types.InvalidArgument:
+		if lookErr == nil && found == nil {
+			err = fmt.Errorf("%w; it is gone: %w", err, errContended)
+		}
+	}
+	if lookErr == nil && found != nil {
+		return nil
+	}
+	return fmt.Errorf("name the template %s: %w", own, err)
 }
 
 // dropImport removes what was imported and is not needed. If that fails, it

@@ -142,7 +142,7 @@ func (d *Driver) lookCE(ctx context.Context, s *site, name string) (*vm, error) 
 // foreign gives the error of a VM that has a name that is ours, and not the
 // marks. It may still be in the making, and get them: then others are in the way.
 func (d *Driver) foreign(ctx context.Context, v *vm) error {
-	busy, err := d.busy(ctx, v)
+	busy, err := d.busy(ctx, v, "")
 	if err != nil {
 		return err
 	}
@@ -152,13 +152,13 @@ func (d *Driver) foreign(ctx context.Context, v *vm) error {
 	return platforms.Errorf(platforms.Foreign, "there is a %s of that name (%s) that imageport did not make%w", v.ref.Type, v.ref.Value, errDoubtful)
 }
 
-// busy reports whether a task works on the VM.
-func (d *Driver) busy(ctx context.Context, v *vm) (bool, error) {
+// busy reports whether a task works on the VM: of that method, or of any if it is "".
+func (d *Driver) busy(ctx context.Context, v *vm, method string) (bool, error) {
 	if len(v.recent) == 0 {
 		return false, nil
 	}
 	filter := types.PropertyFilterSpec{
-		PropSet:                       []types.PropertySpec{{Type: "Task", PathSet: []string{"info.state"}}},
+		PropSet:                       []types.PropertySpec{{Type: "Task", PathSet: []string{"info.state", "info.name"}}},
 		ReportMissingObjectsInResults: types.NewBool(true), // that is: do not fail
 	}
 	for _, ref := range v.recent {
@@ -169,6 +169,9 @@ func (d *Driver) busy(ctx context.Context, v *vm) (bool, error) {
 		return false, err
 	}
 	for _, t := range tasks {
+		if name := get[string](t, "info.name"); method != "" && name != method {
+			continue
+		}
 		if s := get[types.TaskInfoState](t, "info.state"); s == types.TaskInfoStateQueued || s == types.TaskInfoStateRunning {
 			return true, nil
 		}

@@ -66,6 +66,9 @@ func TestBuildConcurrently(t *testing.T) {
 
 func TestBuildReportsCompilerError(t *testing.T) {
 	src := fstest.MapFS{}
+	for program := range biosPrograms {
+		src["bios/"+program+".S"] = &fstest.MapFile{Mode: 0o644}
+	}
 	for program := range programs {
 		for _, module := range programs[program] {
 			src["efi/"+module+".c"] = &fstest.MapFile{Data: []byte("int missing_type = (unknown_t)1;\n"), Mode: 0o644}
