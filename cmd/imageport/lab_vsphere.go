@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"os"
@@ -96,7 +97,10 @@ func (a *app) labVSphere(ctx context.Context, f labFlags) (err error) {
 	if err != nil {
 		return fmt.Errorf("find the running program: %w", err)
 	}
-	l, err := lab.Start(ctx, lab.Config{Dir: f.dir, Listen: f.listen, Appliance: f.appliance, AgentProgram: program, Log: slog.New(slog.NewTextHandler(a.err, nil))})
+	logger := slog.New(slog.NewTextHandler(a.err, nil))
+	// The simulator has no other logger: what it says is for who develops it.
+	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer())
+	l, err := lab.Start(ctx, lab.Config{Dir: f.dir, Listen: f.listen, Appliance: f.appliance, AgentProgram: program, Log: logger})
 	if err != nil {
 		return err
 	}

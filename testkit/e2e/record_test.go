@@ -17,12 +17,11 @@ import (
 	"imageport/testkit/winimage"
 )
 
-// record says where to keep the histories of the jobs that TestHistories runs,
-// for the replay test of package workflows. Record a release, never the branch
+// record says where to keep the histories of jobs and of a sweep, for the replay test of package workflows. Record a release, never the branch
 // under test: that is what its workflows must still be able to replay.
 //
-//	go test ./testkit/e2e -run TestHistories -record ../../workflows/testdata/replay/<release>
-var record = flag.String("record", "", "directory for the histories of a dry run, and of a booted, a completed, a failed, a canceled and a recovered job")
+//	go test ./testkit/e2e -run 'TestHistories|TestReverse|TestVSphere' -record ../../workflows/testdata/replay/<release>
+var record = flag.String("record", "", "directory for the histories of jobs that complete, fail, are canceled and recover, of a dry run and a sweep")
 
 // TestHistories runs the jobs whose histories tell a release's workflows apart.
 func TestHistories(t *testing.T) {

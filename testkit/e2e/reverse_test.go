@@ -115,11 +115,13 @@ func TestReverse(t *testing.T) {
 		t.Errorf("the result is %+v", exact)
 	}
 
-	larger := r.completed(r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
+	id := r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
 		b["inputImageFilename"] = child.OutputFile
 		b["outputDiskName"] = "larger.raw"
 		b["outputSizeMb"] = exact.SizeBytes>>20 + 100
-	})), 2*time.Minute)
+	}))
+	larger := r.completed(id, 2*time.Minute)
+	r.record("reversed", id)
 	if !slices.ContainsFunc(larger.FixUps, func(f job.FixUp) bool {
 		return f.What == `HKLM\SYSTEM\ControlSet001\Services\storahci\StartOverride` && f.Old == "0=3" && f.New == ""
 	}) {
@@ -206,6 +208,7 @@ func TestReverseCancelled(t *testing.T) {
 	if s := r.wait(id, time.Minute); s.State != job.StateCanceled {
 		t.Errorf("it ended as %s with %v", s.State, s.Error)
 	}
+	r.record("reverseCanceled", id)
 	if left := r.outputs(); len(left) > 0 {
 		t.Errorf("in the place of output disks are %q", left)
 	}
@@ -229,6 +232,7 @@ func TestReverseSourceChanged(t *testing.T) {
 	if s := r.wait(id, 2*time.Minute); s.Error == nil || s.Error.Code != job.SourceChanged {
 		t.Errorf("it ended as %s with %v", s.State, s.Error)
 	}
+	r.record("reverseFailed", id)
 	if left := r.outputs(); len(left) > 0 {
 		t.Errorf("in the place of output disks are %q", left)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"imageport/job"
+	"imageport/job/durable"
 	"imageport/testkit/ovmf"
 	"imageport/testkit/proxy"
 	"imageport/testkit/site"
@@ -57,10 +58,12 @@ func TestVSphere(t *testing.T) {
 	})), 2*time.Minute)
 	r.sameBytes(expected, r.vmdk("images/exact.vmdk"))
 
-	res := r.completed(r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
+	id := r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
 		b["inputImageFilename"], b["outputDiskName"] = child.OutputFile, "[LocalDS_0] images/starts.vmdk"
 		b["createVm"], b["vmName"] = true, "golden"
-	})), 2*time.Minute)
+	}))
+	res := r.completed(id, 2*time.Minute)
+	r.record("reversedWithVM", id)
 	if res.Firmware != job.UEFI || len(res.Controllers) == 0 || res.Controllers[0] != job.PVSCSI || len(res.FixUps) == 0 || res.VM == "" {
 		t.Errorf("the result is %+v", res)
 	}
@@ -98,7 +101,9 @@ func TestVSphereSweep(t *testing.T) {
 		}
 		return id
 	}
-	res := r.completed(halfway("lost.vmdk"), 2*time.Minute)
+	lost := halfway("lost.vmdk")
+	res := r.completed(lost, 2*time.Minute)
+	r.record("reverseRecovered", lost)
 	if res.CompositingEngines != 2 {
 		t.Errorf("it took %d Compositing Engines, want 2", res.CompositingEngines)
 	}
@@ -119,6 +124,7 @@ func TestVSphereSweep(t *testing.T) {
 		t.Error("a dry run removed the CE")
 	}
 	r.run("sweep", "--min-age", "0s", "--settle", "1s", "--resource-location", r.ResourceLocation)
+	r.record("swept", durable.SweepNow(r.ResourceLocation))
 	if left := r.images(); len(left) != 2 {
 		t.Errorf("the datastore has %q", left)
 	}
