@@ -34,27 +34,52 @@ type VSphere struct {
 
 // Azure is the placement on Azure.
 type Azure struct {
-	SubscriptionID                  string `json:"subscriptionId,omitempty"`
-	AzureRegion                     string `json:"azureRegion,omitempty"`
+	SubscriptionID string `json:"subscriptionId,omitempty"`
+	AzureRegion    string `json:"azureRegion,omitempty"`
+	// ResourceGroup is where the CE is made; without, the one of the worker's
+	// configuration.
 	ResourceGroup                   string `json:"resourceGroup,omitempty"`
 	VirtualNetworkResourceGroupName string `json:"virtualNetworkResourceGroupName,omitempty"`
 	VirtualNetworkName              string `json:"virtualNetworkName,omitempty"`
 	VirtualNetworkSubnetName        string `json:"virtualNetworkSubnetName,omitempty"`
-	UsePublicIP                     bool   `json:"usePublicIP,omitempty"`
+	// TargetDiskResourceGroupName is where the output disk of reverseImage goes;
+	// without, where the CE is.
+	TargetDiskResourceGroupName string `json:"targetDiskResourceGroupName,omitempty"`
+	// UsePublicIP is refused if it is true: a CE needs no address that the
+	// Internet reaches.
+	UsePublicIP bool `json:"usePublicIP,omitempty"`
+	// AzureVMSize is the size of the CE; without, that of the worker's
+	// configuration. It is ours.
+	AzureVMSize string `json:"azureVmSize,omitempty"`
 }
 
 // GCP is the placement on Google Cloud.
 type GCP struct {
-	GCPZone              string `json:"gcpZone,omitempty"`
-	VPCNetworkName       string `json:"vpcNetworkName,omitempty"`
-	VPCNetworkSubnetName string `json:"vpcNetworkSubnetName,omitempty"`
+	// GCPProject is the project; without, that of the credential's key. It is ours.
+	GCPProject string `json:"gcpProject,omitempty"`
+	GCPZone    string `json:"gcpZone,omitempty"`
+	// GCPZones are further zones of the same region, which are tried in their
+	// order when GCPZone has no capacity. The output disk of reverseImage is in
+	// the zone that the CE came to be in. It is ours.
+	GCPZones             []string `json:"gcpZones,omitempty"`
+	VPCNetworkName       string   `json:"vpcNetworkName,omitempty"`
+	VPCNetworkSubnetName string   `json:"vpcNetworkSubnetName,omitempty"`
+	// GCPMachineType is the machine type of the CE; without, that of the worker's
+	// configuration. GCPNetworkTags are what firewall rules go by. They are ours.
+	GCPMachineType string   `json:"gcpMachineType,omitempty"`
+	GCPNetworkTags []string `json:"gcpNetworkTags,omitempty"`
 }
 
 // XenServer is the placement on XenServer.
 type XenServer struct {
-	XenHost               string `json:"xenHost,omitempty"`
-	XenPort               int    `json:"xenPort,omitempty"` // 0 = 443
+	// XenHost is the pool's coordinator, or any of its hosts.
+	XenHost string `json:"xenHost,omitempty"`
+	XenPort int    `json:"xenPort,omitempty"` // 0 = 443
+	// XenSSLFingerprint pins the certificate. Without it and the two others,
+	// which are ours, a certificate has to be one that the system trusts.
 	XenSSLFingerprint     string `json:"xenSslFingerprint,omitempty"`
+	XenSSLCACertificate   string `json:"xenSslCaCertificate,omitempty"` // PEM
+	XenSSLNoCheckHostname bool   `json:"xenSslNoCheckHostname,omitempty"`
 	StorageRepositoryUUID string `json:"storageRepositoryUuid,omitempty"`
 }
 

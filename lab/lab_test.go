@@ -76,7 +76,7 @@ func TestLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said(t, h, ce, "disk "+ref.Serial)
+	said(t, h, ce, "disk "+ref.Selector)
 
 	// A CE that is started again has its disk again.
 	if err := d.Stop(ctx, ce); err != nil {
@@ -91,7 +91,7 @@ func TestLab(t *testing.T) {
 	if _, err := d.Create(ctx, spec()); err != nil {
 		t.Fatal(err)
 	}
-	said(t, h, ce, "disk "+ref.Serial)
+	said(t, h, ce, "disk "+ref.Selector)
 
 	if err := disks.KeepOutputDisk(ctx, ce, o.Name); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"imageport/lab/vcenter"
+	"imageport/platforms"
 	"imageport/platforms/cedir"
 )
 
@@ -96,7 +97,7 @@ func link(vm, dir string, d vcenter.Disk) error {
 	if err := checkDisk(vm, d); err != nil {
 		return err
 	}
-	return os.Symlink(d.Flat, filepath.Join(dir, agentDisks, d.Serial))
+	return os.Symlink(d.Flat, filepath.Join(dir, agentDisks, platforms.BySerial(d.Serial)))
 }
 
 // Attach implements vcenter.Guests.
@@ -114,7 +115,7 @@ func (p *Processes) Detach(vm string, d vcenter.Disk) error {
 	if !ok || !serialPattern.MatchString(d.Serial) {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(g.dir, agentDisks, d.Serial)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(g.dir, agentDisks, platforms.BySerial(d.Serial))); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -144,11 +144,11 @@ func TestProcess(t *testing.T) {
 			t.Errorf("the seed: %v, %v", st.Mode(), err)
 		}
 		child := p.child(t, vm.Name)
-		said(t, p.host, vm.Name, "disk "+first.Serial)
+		said(t, p.host, vm.Name, "disk serial:"+first.Serial)
 		if err := p.Attach(vm.Name, second); err != nil {
 			t.Fatal(err)
 		}
-		said(t, p.host, vm.Name, "disk "+second.Serial)
+		said(t, p.host, vm.Name, "disk serial:"+second.Serial)
 		if err := p.Attach(vm.Name, second); err == nil {
 			t.Error("a disk is attached twice")
 		}
@@ -159,7 +159,7 @@ func TestProcess(t *testing.T) {
 			if err := p.Detach(vm.Name, d); err != nil {
 				t.Error(err)
 			}
-			if _, err := os.Lstat(filepath.Join(p.dir, vm.Name, "disks", d.Serial)); err == nil {
+			if _, err := os.Lstat(filepath.Join(p.dir, vm.Name, "disks", "serial:"+d.Serial)); err == nil {
 				t.Error("the link is left")
 			}
 		}

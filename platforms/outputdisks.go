@@ -2,6 +2,7 @@ package platforms
 
 import (
 	"context"
+	"strconv"
 
 	"imageport/job"
 )
@@ -57,8 +58,20 @@ const (
 
 // OutputDiskRef is an output disk that is attached.
 type OutputDiskRef struct {
-	// Serial is the serial number by which the CE finds the disk.
-	Serial string `json:"serial"`
+	// Selector says how the CE finds the disk among its own, see BySerial, ByLUN
+	// and ByXen.
+	Selector string `json:"selector"`
 	// Ref is what the platform itself calls the disk now, for people.
 	Ref string `json:"ref"`
 }
+
+// BySerial selects the disk with that serial number, or with that unique name by
+// SCSI's page 0x83 or by NVMe.
+func BySerial(serial string) string { return "serial:" + serial }
+
+// ByLUN selects the disk with that SCSI logical unit number, on whatever controller.
+func ByLUN(n uint64) string { return "lun:" + strconv.FormatUint(n, 10) }
+
+// ByXen selects the disk with that number of a Xen virtual block device, which is
+// 51712 + 16n for the n-th one, xvda (docs/man/xen-vbd-interface of Xen).
+func ByXen(n uint64) string { return "xen:" + strconv.FormatUint(n, 10) }

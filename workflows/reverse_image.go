@@ -112,7 +112,7 @@ func (r *reverseImage) attach(ctx workflow.Context) (reverse.DiskRef, error) {
 	var ref platforms.OutputDiskRef
 	in := activities.OutputDiskInput{Target: r.target, CE: r.status.CE, Disk: r.disk()}
 	err := workflow.ExecuteActivity(creating(ctx, "attach "+r.req.OutputDiskName), ctl.AddOutputDisk, in).Get(ctx, &ref)
-	return reverse.DiskRef{Serial: ref.Serial}, err
+	return reverse.DiskRef{Selector: ref.Selector}, err
 }
 
 // copy fills the disk, from where an earlier CE has left off.

@@ -67,7 +67,7 @@ func (s *reverseSuite) SetupTest() {
 	s.env.OnActivity(ctl.AddOutputDisk, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.OutputDiskInput) (platforms.OutputDiskRef, error) {
 		s.Equal(int64(64<<20), in.Disk.SizeBytes)
 		s.do("attach")
-		return platforms.OutputDiskRef{Serial: "s"}, nil
+		return platforms.OutputDiskRef{Selector: "serial:s"}, nil
 	}).Maybe()
 	s.env.OnActivity(ctl.MakeOutputVM, mock.Anything, mock.Anything).Return(func(context.Context, activities.MakeOutputVMInput) (string, error) {
 		s.do("VM")

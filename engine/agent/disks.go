@@ -15,8 +15,8 @@ import (
 	"imageport/job"
 )
 
-// Disks opens the disk with a serial number.
-type Disks func(ctx context.Context, serial string) (Disk, error)
+// Disks opens the disk that a selector is for (package blockdev).
+type Disks func(ctx context.Context, selector string) (Disk, error)
 
 // Disk is an output disk that is open.
 type Disk interface {
@@ -29,13 +29,17 @@ type Disk interface {
 const diskWithin = time.Minute
 
 // MachineDisks are the disks of the machine that this is.
-func MachineDisks(ctx context.Context, serial string) (Disk, error) {
+func MachineDisks(ctx context.Context, selector string) (Disk, error) {
+	which, err := blockdev.Parse(selector)
+	if err != nil {
+		return nil, noDisk(selector, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, diskWithin)
 	defer cancel()
-	found, err := blockdev.This.Wait(ctx, blockdev.Serial(serial))
+	found, err := blockdev.This.Wait(ctx, which)
 	switch {
 	case err != nil:
-		return nil, noDisk(serial, err)
+		return nil, noDisk(selector, err)
 	case found.ReadOnly:
 		return nil, unfit(found, "is read-only")
 	case found.SectorSize != sectorBytes:
@@ -52,14 +56,14 @@ func unfit(d blockdev.Disk, why string) error {
 	return job.Errorf(job.PlatformRefused, "Look at how the platform attaches disks", "the output disk %s %s", d, why)
 }
 
-// FolderDisks are the files of a folder, whose names are the serial numbers. They
+// FolderDisks are the files of a folder, whose names are the selectors. They
 // stand in for the disks of a machine where the agent is a mere process.
 func FolderDisks(dir string) Disks {
-	return func(_ context.Context, serial string) (Disk, error) {
-		if serial == "" || filepath.Base(serial) != serial || serial == "." || serial == ".." {
-			return nil, noDisk(serial, errors.New("it is no serial number"))
+	return func(_ context.Context, selector string) (Disk, error) {
+		if _, err := blockdev.Parse(selector); err != nil || filepath.Base(selector) != selector {
+			return nil, noDisk(selector, errors.New("it is no selector of a disk"))
 		}
-		return open(filepath.Join(dir, serial))
+		return open(filepath.Join(dir, selector))
 	}
 }
 
@@ -75,6 +79,6 @@ func open(path string) (Disk, error) {
 }
 
 // noDisk is worth another attempt: the platform may not be done with it.
-func noDisk(serial string, err error) error {
-	return job.Errorf(job.PlatformError, "Look at what the platform says of the Compositing Engine's disks", "the output disk %q is not there: %w", serial, err)
+func noDisk(selector string, err error) error {
+	return job.Errorf(job.PlatformError, "Look at what the platform says of the Compositing Engine's disks", "the output disk %q is not there: %w", selector, err)
 }

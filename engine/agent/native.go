@@ -35,7 +35,7 @@ func (e *Engine) Copy(ctx context.Context, t reverse.Task, a reverse.Approval, r
 		return reverse.Copied{}, err
 	}
 	defer store.Close()
-	disk, err := e.Disk(ctx, ref.Serial)
+	disk, err := e.Disk(ctx, ref.Selector)
 	if err != nil {
 		return reverse.Copied{}, err
 	}
@@ -53,7 +53,7 @@ func (e *Engine) FixUp(ctx context.Context, t reverse.Task, a reverse.Approval, 
 		return err
 	}
 	defer store.Close()
-	disk, err := e.Disk(ctx, ref.Serial)
+	disk, err := e.Disk(ctx, ref.Selector)
 	if err != nil {
 		return err
 	}
@@ -79,13 +79,13 @@ type copies struct {
 func (c *copies) note(t reverse.Task, ref reverse.DiskRef, s copier.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.of, c.state = t.Key+"/"+ref.Serial, s
+	c.of, c.state = t.Key+"/"+ref.Selector, s
 }
 
 func (c *copies) last(t reverse.Task, ref reverse.DiskRef) *copier.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of != t.Key+"/"+ref.Serial {
+	if c.of != t.Key+"/"+ref.Selector {
 		return nil
 	}
 	s := c.state

@@ -80,7 +80,7 @@ func TestCopyGoesOn(t *testing.T) {
 	const size = 200 << 20
 	dir := image(t, size)
 	disks := t.TempDir()
-	const serial = "0123456789abcdef0123"
+	const serial = "serial:0123456789abcdef0123"
 	f, err := copyfile.Create(filepath.Join(disks, serial), size)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestCopyGoesOn(t *testing.T) {
 		err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 			TaskQueue: queue, StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second,
 			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Millisecond, MaximumAttempts: 4},
-		}), (*Engine).Copy, task, admitted.Approval, reverse.DiskRef{Serial: serial}, resume).Get(ctx, &copied)
+		}), (*Engine).Copy, task, admitted.Approval, reverse.DiskRef{Selector: serial}, resume).Get(ctx, &copied)
 		return copied, err
 	}, workflow.RegisterOptions{Name: "copy"})
 	if err := w.Start(); err != nil {
@@ -173,7 +173,7 @@ func TestFolderDisks(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, serial := range []string{"", ".", "..", "../disk", "/etc/passwd", "a/b", "gone"} {
+	for _, serial := range []string{"", ".", "..", "../disk", "/etc/passwd", "serial:a/b", "gone", "serial:gone"} {
 		if _, err := FolderDisks(in)(t.Context(), serial); job.CodeOf(err) != job.PlatformError {
 			t.Errorf("%q: %v", serial, err)
 		}

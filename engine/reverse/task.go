@@ -62,7 +62,8 @@ type Copied struct {
 
 // DiskRef says which of the disks of a Compositing Engine is meant.
 type DiskRef struct {
-	Serial string `json:"serial"`
+	// Selector is one of package blockdev.
+	Selector string `json:"selector"`
 }
 
 // Disk is the output disk. Reads and writes are concurrent, those at the same

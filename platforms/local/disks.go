@@ -38,7 +38,7 @@ func (d *Driver) attach(_ context.Context, dir string, o outputdir.Disk) error {
 	}
 	d.store.Step("made " + disksDir)
 	// A link of that name leads to this disk: no other one has its serial number.
-	if err := os.Symlink(o.Partial, filepath.Join(dir, disksDir, o.Serial)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Symlink(o.Partial, filepath.Join(dir, disksDir, platforms.BySerial(o.Serial))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	d.store.Step("linked the disk")
@@ -47,7 +47,7 @@ func (d *Driver) attach(_ context.Context, dir string, o outputdir.Disk) error {
 
 // detach takes the disk out of the agent's sight.
 func (d *Driver) detach(_ context.Context, dir string, o outputdir.Disk) error {
-	if err := os.Remove(filepath.Join(dir, disksDir, o.Serial)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(dir, disksDir, platforms.BySerial(o.Serial))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	d.store.Step("removed the disk's link")

@@ -153,7 +153,7 @@ func (h *harness) Attached(t testing.TB, name string) int {
 
 // disk gives the file that the agent finds.
 func (h *harness) disk(ce string, disk platforms.OutputDiskRef) string {
-	return filepath.Join(h.CEDir(ce), disksDir, disk.Serial)
+	return filepath.Join(h.CEDir(ce), disksDir, disk.Selector)
 }
 
 func (h *harness) WriteDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, b []byte) {

@@ -88,7 +88,7 @@ func (d *Disks) AddOutputDisk(ctx context.Context, ce string, disk platforms.Out
 	if err != nil {
 		return platforms.OutputDiskRef{}, cedir.Fail("add output disk", ce, err)
 	}
-	return platforms.OutputDiskRef{Serial: o.Serial, Ref: o.Partial}, nil
+	return platforms.OutputDiskRef{Selector: platforms.BySerial(o.Serial), Ref: o.Partial}, nil
 }
 
 func (d *Disks) add(ctx context.Context, ce string, disk platforms.OutputDisk) (Disk, error) {

@@ -221,8 +221,9 @@ func TestRecordedFirst(t *testing.T) {
 	if got, want := strings.Join(steps, ", "), "wrote disks.json, made the disk's folder, made the disk, wrote disks.json"; got != want {
 		t.Errorf("the steps were %s; want %s", got, want)
 	}
-	if len(ref.Serial) != 20 || strings.Trim(ref.Serial, "0123456789abcdef") != "" || !s.attached[ref.Serial] {
-		t.Errorf("attached as %q: %v", ref.Serial, s.attached)
+	serial := strings.TrimPrefix(ref.Selector, "serial:")
+	if len(serial) != 20 || strings.Trim(serial, "0123456789abcdef") != "" || !s.attached[serial] {
+		t.Errorf("attached as %q: %v", ref.Selector, s.attached)
 	}
 	// A disk that lost its file is not given to a CE as an empty one.
 	if err := os.Remove(ref.Ref); err != nil {
@@ -257,8 +258,8 @@ func TestFails(t *testing.T) {
 		t.Errorf("half made, and kept: %v", err)
 	}
 	s.Make = makeVHDX
-	if ref := s.add(t, disk); ref.Serial != "30313233343536373839" {
-		t.Errorf("the serial number is %s", ref.Serial)
+	if ref := s.add(t, disk); ref.Selector != "serial:30313233343536373839" {
+		t.Errorf("the selector is %s", ref.Selector)
 	}
 	s.Verify = func(context.Context, Disk) error { return broken }
 	if err := s.KeepOutputDisk(t.Context(), ce, disk.Name); !errors.Is(err, broken) {

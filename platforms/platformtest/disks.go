@@ -21,7 +21,7 @@ func addDisk(t *testing.T, d platforms.OutputDisks, ce string, disk platforms.Ou
 	if err != nil {
 		t.Fatalf("AddOutputDisk: %v", err)
 	}
-	if ref.Serial == "" || ref.Ref == "" {
+	if ref.Selector == "" || ref.Ref == "" {
 		t.Fatalf("AddOutputDisk gives %+v", ref)
 	}
 	return ref
@@ -111,8 +111,8 @@ func testDiskDropped(t *testing.T, h Harness) {
 	d, oh := outputs(t, h)
 	ce, one, two := spec(1), oh.OutputDisk(0), oh.OutputDisk(1)
 	create(t, h.Open(t), ce)
-	if a, b := addDisk(t, d, ce.Name, one), addDisk(t, d, ce.Name, two); a.Serial == b.Serial {
-		t.Fatalf("two disks of the serial number %s", a.Serial)
+	if a, b := addDisk(t, d, ce.Name, one), addDisk(t, d, ce.Name, two); a.Selector == b.Selector {
+		t.Fatalf("two disks that %s selects", a.Selector)
 	}
 	wantAttached(t, oh, ce.Name, 2)
 	keepDisk(t, d, ce.Name, two.Name)
@@ -248,8 +248,8 @@ func testDiskAgain(t *testing.T, h Harness) {
 	wantOutputs(t, oh)
 	create(t, h.Open(t), ce)
 	second := addDisk(t, d, ce.Name, disk)
-	if second.Serial == first.Serial {
-		t.Errorf("two disks, one after the other, have the serial number %s", first.Serial)
+	if second.Selector == first.Selector {
+		t.Errorf("two disks, one after the other, have the selector %s", first.Selector)
 	}
 	if w, ok := h.(Writing); ok {
 		if b := w.ReadDisk(t, ce.Name, second, 0, 8<<20); !bytes.Equal(b, make([]byte, 8<<20)) {

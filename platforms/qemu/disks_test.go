@@ -58,7 +58,7 @@ func TestContentIsKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		device := fmt.Sprintf("qemu-io -d /machine/peripheral/scsi-%s", ref.Serial)
+		device := fmt.Sprintf("qemu-io -d /machine/peripheral/scsi-%s", strings.TrimPrefix(ref.Selector, "serial:"))
 		monitorLine(t, dir, device+` "write -P 0x5a 1M 100k"`)
 		monitorLine(t, dir, device+` "write -P 0xa5 31M 1M"`)
 		if err := d.KeepOutputDisk(t.Context(), cedirtest.Spec().Name, disk.Name); err != nil {

@@ -143,7 +143,7 @@ func (h *harness) WriteDisk(t testing.TB, ce string, disk platforms.OutputDiskRe
 	if err := os.WriteFile(pattern, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	device := "qemu-io -d /machine/peripheral/scsi-" + disk.Serial
+	device := "qemu-io -d /machine/peripheral/scsi-" + strings.TrimPrefix(disk.Selector, "serial:")
 	monitorLine(t, h.CEDir(ce), fmt.Sprintf(`%s "write -s %s %d %d"`, device, pattern, at, len(b)))
 	monitorLine(t, h.CEDir(ce), device+" flush")
 }

@@ -154,7 +154,7 @@ func (d *Driver) AddOutputDisk(ctx context.Context, ce string, o platforms.Outpu
 			return false, err
 		}
 		ref, err = d.addOutputDisk(ctx, s, v, want)
-		return ref.Serial != "", err
+		return ref.Selector != "", err
 	})
 	if err == nil && !found {
 		err = platforms.Errorf(platforms.NotFound, "%w", platforms.ErrNotFound)
@@ -185,7 +185,7 @@ func (d *Driver) addOutputDisk(ctx context.Context, s *site, v *vm, want wantedD
 	}
 	if _, ok := v.disk(partial.String()); ok {
 		serial, err := d.serial(ctx, s, v, partial)
-		return platforms.OutputDiskRef{Serial: serial, Ref: partial.String()}, err
+		return platforms.OutputDiskRef{Selector: platforms.BySerial(serial), Ref: partial.String()}, err
 	}
 	if known {
 		return ref, platforms.Errorf(platforms.NotFound, "output disk %s: somebody detached it from the CE", partial)
