@@ -9,6 +9,15 @@ const (
 	UEFI Firmware = "uefi"
 )
 
+// DiskUnit is what the sizes of a platform's disks are multiples of, in bytes.
+func DiskUnit(platform string) int64 {
+	switch CanonicalPlatform(platform) {
+	case PlatformAzure, PlatformGCP:
+		return 1 << 30
+	}
+	return 1 << 20
+}
+
 // Controller is the kind of storage controller that a VM's disk is attached to.
 type Controller string
 

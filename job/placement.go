@@ -61,13 +61,13 @@ type GCP struct {
 	// GCPZones are further zones of the same region, which are tried in their
 	// order when GCPZone has no capacity. The output disk of reverseImage is in
 	// the zone that the CE came to be in. It is ours.
-	GCPZones             []string `json:"gcpZones,omitempty"`
-	VPCNetworkName       string   `json:"vpcNetworkName,omitempty"`
-	VPCNetworkSubnetName string   `json:"vpcNetworkSubnetName,omitempty"`
+	GCPZones             Names  `json:"gcpZones,omitempty"`
+	VPCNetworkName       string `json:"vpcNetworkName,omitempty"`
+	VPCNetworkSubnetName string `json:"vpcNetworkSubnetName,omitempty"`
 	// GCPMachineType is the machine type of the CE; without, that of the worker's
 	// configuration. GCPNetworkTags are what firewall rules go by. They are ours.
-	GCPMachineType string   `json:"gcpMachineType,omitempty"`
-	GCPNetworkTags []string `json:"gcpNetworkTags,omitempty"`
+	GCPMachineType string `json:"gcpMachineType,omitempty"`
+	GCPNetworkTags Names  `json:"gcpNetworkTags,omitempty"`
 }
 
 // XenServer is the placement on XenServer.

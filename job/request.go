@@ -168,6 +168,10 @@ func Parse[R any, P interface {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return req, nil, Errorf(BadRequest, "Pass the JSON body of the specification, for example with --input-file body.json", "the request is empty")
 	}
+	body, err := wireKeys(body)
+	if err != nil {
+		return req, nil, err
+	}
 	if err := json.Unmarshal(body, &req); err != nil {
 		return req, nil, Errorf(BadRequest, "Correct the JSON and start the job again", "the request is not valid: %s", describeJSON(body, err))
 	}

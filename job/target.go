@@ -13,6 +13,10 @@ import (
 func ParseTarget(body []byte) (Target, error) {
 	var t Target
 	body = bytes.TrimPrefix(body, []byte("\ufeff")) // as editors on Windows write it
+	body, err := wireKeys(body)
+	if err != nil {
+		return Target{}, err
+	}
 	if err := json.Unmarshal(body, &t); err != nil {
 		return Target{}, Errorf(BadRequest, "Correct the JSON", "the request is not valid: %s", describeJSON(body, err))
 	}

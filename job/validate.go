@@ -114,10 +114,16 @@ func (r *ReverseImage) VM() string {
 
 // OutputID identifies the output disk: no two jobs may write it.
 func (r *ReverseImage) OutputID() string {
-	// On other platforms than vSphere the worker's configuration says where.
-	where := r.ResourceLocationID + "/"
-	if r.Platform == PlatformVSphere {
+	where := r.ResourceLocationID + "/" // its worker's configuration says where
+	switch r.Platform {
+	case PlatformVSphere:
 		where = r.VCenterHost + "/" + r.Datacenter
+	case PlatformXenServer:
+		where = r.StorageRepositoryUUID
+	case PlatformAzure:
+		where = r.SubscriptionID + "/" + cmp.Or(r.TargetDiskResourceGroupName, r.ResourceGroup)
+	case PlatformGCP: // names are unique in a zone, and it may come to be in several
+		where = r.GCPProject
 	}
 	return printable(strings.ToLower(fmt.Sprintf("disk/%s/%s/%s", r.Platform, where, r.OutputDiskName)))
 }

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,11 +11,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 
-	"imageport/appliance/seedsource/media"
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 	"imageport/platforms/cedir"
 )
 
@@ -52,23 +49,9 @@ func newHost(dir string, ended func(vm string), log *slog.Logger) (*host, error)
 	return &host{dir: dir, ended: ended, log: log, guests: make(map[string]*guest)}, os.MkdirAll(filepath.Join(dir, logs), 0o700)
 }
 
-// seedOf gives the seed that a VM has for a CE, as it is, or nil.
-func seedOf(vm vcenter.VM) ([]byte, error) {
-	text := strings.TrimSpace(vm.ExtraConfig[media.GuestInfo])
-	if text == "" {
-		return nil, nil
-	}
-	raw, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		// What it says is not for the error: there is a token in it.
-		return nil, fmt.Errorf("lab: VM %q: its %s is not in base64", vm.Name, media.GuestInfo)
-	}
-	return raw, nil
-}
-
 // room makes the directory for a guest that is about to start, with its seed.
 func (h *host) room(vm string, seed []byte) (dir string, err error) {
-	// Names in vSphere have no slashes, but they may be "..".
+	// A name may be "..", and on some platforms have slashes.
 	if !filepath.IsLocal(vm) || filepath.Base(vm) != vm || vm == "." || vm == logs {
 		return "", fmt.Errorf("lab: VM %q: no guest can run in a VM of that name", vm)
 	}
@@ -143,7 +126,7 @@ func (h *host) guest(vm string) (*guest, bool) {
 	return g, ok
 }
 
-// PowerOff implements vcenter.Guests.
+// PowerOff implements guest.Guests.
 func (h *host) PowerOff(vm string) {
 	h.mu.Lock()
 	g, ok := h.guests[vm]
@@ -190,21 +173,23 @@ func outcome(err error) string {
 	return err.Error()
 }
 
-var serialPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+// selectorPattern are the selectors that are good for names of files, and have
+// no more of a serial number than every kind of device keeps.
+var selectorPattern = regexp.MustCompile(`^(serial:[0-9A-Za-z][0-9A-Za-z._-]{0,35}|(lun|xen):(0|[1-9][0-9]{0,9}))$`)
 
 // checkDisk refuses a disk that a guest could not be given.
-func checkDisk(vm string, d vcenter.Disk) error {
-	if !serialPattern.MatchString(d.Serial) {
-		return fmt.Errorf("lab: VM %q: disk %s has the serial number %q, want 32 hexadecimal digits", vm, d.Datastore, d.Serial)
+func checkDisk(vm string, d guest.Disk) error {
+	if !selectorPattern.MatchString(d.Selector) {
+		return fmt.Errorf("lab: VM %q: disk %s has the selector %q, want serial:, lun: or xen: and what a guest can be given", vm, d.Name, d.Selector)
 	}
-	st, err := os.Stat(d.Flat)
+	st, err := os.Stat(d.File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("lab: VM %q: disk %s has no file", vm, d.Datastore)
+		return fmt.Errorf("lab: VM %q: disk %s has no file", vm, d.Name)
 	case err != nil:
-		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Datastore, err)
+		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Name, err)
 	case st.Size() != d.SizeBytes:
-		return fmt.Errorf("lab: VM %q: the file of disk %s has %d bytes, want %d", vm, d.Datastore, st.Size(), d.SizeBytes)
+		return fmt.Errorf("lab: VM %q: the file of disk %s has %d bytes, want %d", vm, d.Name, st.Size(), d.SizeBytes)
 	}
 	return nil
 }

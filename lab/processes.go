@@ -9,21 +9,20 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"imageport/lab/vcenter"
-	"imageport/platforms"
+	"imageport/lab/guest"
 	"imageport/platforms/cedir"
 )
 
 // Processes are guests that are the agent alone, as a process of this machine.
 // Its directory is as one of platform local: the lock that the agent takes, its
-// seed, and a directory with a link to each disk by serial number.
+// seed, and a directory with a link to each disk by selector.
 type Processes struct {
 	*host
 	program string
 	args    []string
 }
 
-var _ vcenter.Guests = (*Processes)(nil)
+var _ guest.Guests = (*Processes)(nil)
 
 // ProcessesConfig says how to run agents.
 type ProcessesConfig struct {
@@ -58,13 +57,12 @@ func NewProcesses(cfg ProcessesConfig) (*Processes, error) {
 	return &Processes{host: h, program: program, args: cfg.Args}, nil
 }
 
-// PowerOn implements vcenter.Guests.
-func (p *Processes) PowerOn(vm vcenter.VM) error {
-	seed, err := seedOf(vm)
-	if err != nil || seed == nil {
-		return err
+// PowerOn implements guest.Guests.
+func (p *Processes) PowerOn(vm guest.VM) error {
+	if len(vm.Seed) == 0 {
+		return nil
 	}
-	dir, err := p.room(vm.Name, seed)
+	dir, err := p.room(vm.Name, vm.Seed)
 	if err != nil {
 		return err
 	}
@@ -76,7 +74,7 @@ func (p *Processes) PowerOn(vm vcenter.VM) error {
 	return nil
 }
 
-func (p *Processes) powerOn(vm vcenter.VM, dir string) (*guest, error) {
+func (p *Processes) powerOn(vm guest.VM, dir string) (*guest, error) {
 	if err := os.WriteFile(filepath.Join(dir, cedir.LockFile), nil, 0o600); err != nil {
 		return nil, err
 	}
@@ -93,15 +91,15 @@ func (p *Processes) powerOn(vm vcenter.VM, dir string) (*guest, error) {
 }
 
 // link shows the agent in dir a disk.
-func link(vm, dir string, d vcenter.Disk) error {
+func link(vm, dir string, d guest.Disk) error {
 	if err := checkDisk(vm, d); err != nil {
 		return err
 	}
-	return os.Symlink(d.Flat, filepath.Join(dir, agentDisks, platforms.BySerial(d.Serial)))
+	return os.Symlink(d.File, filepath.Join(dir, agentDisks, d.Selector))
 }
 
-// Attach implements vcenter.Guests.
-func (p *Processes) Attach(vm string, d vcenter.Disk) error {
+// Attach implements guest.Guests.
+func (p *Processes) Attach(vm string, d guest.Disk) error {
 	g, ok := p.guest(vm)
 	if !ok {
 		return nil
@@ -109,13 +107,13 @@ func (p *Processes) Attach(vm string, d vcenter.Disk) error {
 	return link(vm, g.dir, d)
 }
 
-// Detach implements vcenter.Guests.
-func (p *Processes) Detach(vm string, d vcenter.Disk) error {
+// Detach implements guest.Guests.
+func (p *Processes) Detach(vm string, d guest.Disk) error {
 	g, ok := p.guest(vm)
-	if !ok || !serialPattern.MatchString(d.Serial) {
+	if !ok || !selectorPattern.MatchString(d.Selector) {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(g.dir, agentDisks, platforms.BySerial(d.Serial))); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(g.dir, agentDisks, d.Selector)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -38,7 +38,8 @@ type OutputDisk struct {
 	// Format is that of the file, for a platform that has a choice. Empty is
 	// the platform's own.
 	Format DiskFormat `json:"format,omitempty"`
-	// SizeBytes is the size of the disk that the CE sees, a multiple of 1 MiB.
+	// SizeBytes is the size of the disk that the CE sees, a multiple of
+	// job.DiskUnit.
 	SizeBytes int64 `json:"sizeBytes"`
 	// Provision says when its blocks are allocated, on a platform that has a
 	// choice. Empty is job.ProvisionThin.

@@ -260,6 +260,8 @@ func TestPreflightAdmits(t *testing.T) {
 	plain.task.FixUps = ""
 	big := windows(t, gpt)
 	big.task.FixUps, big.task.SizeMB = job.FixUpsNone, 100<<10
+	cloud := newSite(t, chain.VHDX)
+	cloud.task.FixUps, cloud.task.Platform = job.FixUpsNone, job.PlatformAzure
 	for name, c := range map[string]struct {
 		site     *site
 		firmware job.Firmware
@@ -268,6 +270,7 @@ func TestPreflightAdmits(t *testing.T) {
 		"no partitions":         {plain, job.BIOS, ""},
 		"BitLocker":             {windows(t, locked), job.BIOS, "BitLocker"},
 		"GPT, larger, no fixup": {big, job.UEFI, "backup"},
+		"whole GiB":             {cloud, job.BIOS, "1024 MiB in place of 42"},
 	} {
 		got, err := Preflight(t.Context(), c.site.store, c.site.task)
 		if err != nil {
@@ -278,7 +281,7 @@ func TestPreflightAdmits(t *testing.T) {
 		if r.Firmware != c.firmware || len(r.Warnings) == 0 || !strings.Contains(strings.Join(r.Warnings, "\n"), c.warning) {
 			t.Errorf("%s: %+v", name, r)
 		}
-		if got.Approval.SizeBytes%mib != 0 || r.SizeBytes != got.Approval.SizeBytes || r.VirtualSizeBytes > r.SizeBytes {
+		if got.Approval.SizeBytes%job.DiskUnit(c.site.task.Platform) != 0 || r.SizeBytes != got.Approval.SizeBytes || r.VirtualSizeBytes > r.SizeBytes {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -35,10 +35,11 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 	if err := im.Sound(ctx, replayed); err != nil {
 		return Admitted{}, job.At(t.Input, err)
 	}
-	size, err := t.outputSize(im.Size())
+	asked, err := t.outputSize(im.Size())
 	if err != nil {
 		return Admitted{}, err
 	}
+	size := wholeUnits(asked, job.DiskUnit(t.Platform))
 	out := Admitted{
 		Approval: Approval{Source: im.Files(), SizeBytes: size},
 		Preview:  job.Result{VirtualSizeBytes: im.Size(), SizeBytes: size},
@@ -50,6 +51,9 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 		if l.VHDX != nil && l.VHDX.DirtyLog {
 			out.warn("the log of %s is not empty: what it holds was taken into account, and the file was left as it is", l.Name)
 		}
+	}
+	if size != asked {
+		out.warn("the disk has %d MiB in place of %d: platform %s has disks of whole GiB", size/mib, asked/mib, t.Platform)
 	}
 	if t.FixUps == job.FixUpsNone {
 		err = out.describe(im, size)
@@ -68,7 +72,7 @@ func replayed(p container.Problem) bool { return errors.Is(p.Kind, vhdx.ErrDirty
 
 // outputSize is that of the disk, which takes all of the image.
 func (t Task) outputSize(virtual int64) (int64, error) {
-	need := (virtual + mib - 1) / mib
+	need := wholeUnits(virtual, mib) / mib
 	if t.SizeMB == 0 {
 		return need * mib, nil
 	}
@@ -78,9 +82,12 @@ func (t Task) outputSize(virtual int64) (int64, error) {
 	return t.SizeMB * mib, nil
 }
 
+// wholeUnits is the least multiple of the unit that has so many bytes.
+func wholeUnits(bytes, unit int64) int64 { return (bytes + unit - 1) / unit * unit }
+
 // tooSmall refuses a disk of size bytes.
 func tooSmall(t Task, virtual, size int64) error {
-	need := (virtual + mib - 1) / mib
+	need := wholeUnits(virtual, mib) / mib
 	return job.Errorf(job.OutputTooSmall, fmt.Sprintf("Set outputSizeMb to %d or more, or leave it out", need),
 		"the output disk is to have %d MiB, and %s has a virtual size of %d MiB (%d bytes)", size/mib, t.Input, need, virtual)
 }

@@ -31,7 +31,7 @@ type Task struct {
 type Approval struct {
 	// Source are the files of the image, from the base to the image itself.
 	Source []source.Layer `json:"source"`
-	// SizeBytes is the size of the output disk, a multiple of 1 MiB.
+	// SizeBytes is the size of the output disk, a multiple of job.DiskUnit.
 	SizeBytes int64 `json:"sizeBytes"`
 	// PlanDigest is the SHA-256 of the fix-ups; "" without. The Compositing
 	// Engine plans again and must come to the same.

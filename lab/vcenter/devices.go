@@ -2,6 +2,7 @@ package vcenter
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +14,10 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"imageport/appliance/seedsource/media"
+	"imageport/lab/guest"
+	"imageport/platforms"
 )
 
 // flatDisk gives a device as a disk that is an image, nil if it is not one.
@@ -104,29 +109,53 @@ func deviceOf(disk *types.VirtualDisk, backing *types.VirtualDiskFlatVer2Backing
 	return &d
 }
 
-// describe says what a guest starts from.
-func (m *machine) describe(ctx *simulator.Context) (VM, types.BaseMethodFault) {
-	vm := VM{ExtraConfig: make(map[string]string)}
-	var devices []types.BaseVirtualDevice
+// vmDisk is a disk whose files are there.
+type vmDisk struct {
+	guest.Disk
+	descriptor string // on this machine
+}
+
+// describe says what a guest starts from, and gives its disks once more with
+// their descriptors.
+func (m *machine) describe(ctx *simulator.Context) (guest.VM, []vmDisk, types.BaseMethodFault) {
+	var (
+		vm      guest.VM
+		carried string // the seed as it is in the settings
+		devices []types.BaseVirtualDevice
+	)
 	ctx.WithLock(m.VirtualMachine, func() {
 		vm.Name = m.Name
 		vm.UUID = strings.ToLower(m.Config.Uuid)
-		vm.Firmware = cmp.Or(m.Config.Firmware, string(types.GuestOsDescriptorFirmwareTypeBios))
+		vm.Firmware = guest.BIOS
+		if m.Config.Firmware == string(types.GuestOsDescriptorFirmwareTypeEfi) {
+			vm.Firmware = guest.UEFI
+		}
 		vm.CPUs = int(m.Config.Hardware.NumCPU)
 		vm.MemoryMB = int64(m.Config.Hardware.MemoryMB)
 		for _, o := range m.Config.ExtraConfig {
-			vm.ExtraConfig[o.GetOptionValue().Key] = fmt.Sprint(o.GetOptionValue().Value)
+			if o.GetOptionValue().Key == media.GuestInfo {
+				carried = strings.TrimSpace(fmt.Sprint(o.GetOptionValue().Value))
+			}
 		}
 		devices = m.Config.Hardware.Device
 	})
-	var fault types.BaseMethodFault
-	vm.Disks, fault = m.v.disks(devices)
-	return vm, fault
+	if carried != "" {
+		var err error
+		if vm.Seed, err = base64.StdEncoding.DecodeString(carried); err != nil {
+			// What it says is not for the fault: there is a token in it.
+			return guest.VM{}, nil, guestFault(fmt.Errorf("VM %q: its %s is not in base64", vm.Name, media.GuestInfo))
+		}
+	}
+	disks, fault := m.v.disks(devices)
+	for _, d := range disks {
+		vm.Disks = append(vm.Disks, d.Disk)
+	}
+	return vm, disks, fault
 }
 
 // disks gives the disks among the devices, in the order of controllers and
 // units.
-func (v *VCenter) disks(devices []types.BaseVirtualDevice) ([]Disk, types.BaseMethodFault) {
+func (v *VCenter) disks(devices []types.BaseVirtualDevice) ([]vmDisk, types.BaseMethodFault) {
 	var sorted []*types.VirtualDisk
 	for _, d := range devices {
 		if disk, _ := flatDisk(d); disk != nil {
@@ -142,7 +171,7 @@ func (v *VCenter) disks(devices []types.BaseVirtualDevice) ([]Disk, types.BaseMe
 	slices.SortStableFunc(sorted, func(a, b *types.VirtualDisk) int {
 		return cmp.Or(cmp.Compare(a.ControllerKey, b.ControllerKey), cmp.Compare(unit(a), unit(b)))
 	})
-	var disks []Disk
+	var disks []vmDisk
 	for _, d := range sorted {
 		disk, fault := v.disk(d)
 		if fault != nil {
@@ -154,26 +183,26 @@ func (v *VCenter) disks(devices []types.BaseVirtualDevice) ([]Disk, types.BaseMe
 }
 
 // disk gives a disk whose files are there.
-func (v *VCenter) disk(d *types.VirtualDisk) (Disk, types.BaseMethodFault) {
+func (v *VCenter) disk(d *types.VirtualDisk) (vmDisk, types.BaseMethodFault) {
 	_, backing := flatDisk(d)
 	path, fault := v.resolve(backing.FileName)
 	if fault != nil {
-		return Disk{}, fault
+		return vmDisk{}, fault
 	}
 	img, err := readImage(path)
 	if err != nil {
-		return Disk{}, fileFault(backing.FileName, err)
+		return vmDisk{}, fileFault(backing.FileName, err)
 	}
 	info, err := os.Stat(img.flat)
 	if err != nil {
-		return Disk{}, fileFault(backing.FileName, err)
+		return vmDisk{}, fileFault(backing.FileName, err)
 	}
 	if info.Size() != img.sizeBytes {
-		return Disk{}, fileFault(backing.FileName, fmt.Errorf("%s has %d bytes, its descriptor says %d: %w", img.flat, info.Size(), img.sizeBytes, errNoImage))
+		return vmDisk{}, fileFault(backing.FileName, fmt.Errorf("%s has %d bytes, its descriptor says %d: %w", img.flat, info.Size(), img.sizeBytes, errNoImage))
 	}
-	return Disk{
-		Serial: img.serial(), Flat: img.flat, SizeBytes: img.sizeBytes,
-		Datastore: backing.FileName, descriptor: path,
+	return vmDisk{
+		Disk:       guest.Disk{Selector: platforms.BySerial(img.serial()), File: img.flat, SizeBytes: img.sizeBytes, Name: backing.FileName},
+		descriptor: path,
 	}, nil
 }
 

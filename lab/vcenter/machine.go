@@ -94,11 +94,11 @@ func (m *machine) powerOn(ctx *simulator.Context) types.BaseMethodFault {
 	case state == types.VirtualMachinePowerStatePoweredOn:
 		return &types.InvalidPowerState{RequestedState: types.VirtualMachinePowerStatePoweredOn, ExistingState: state}
 	}
-	vm, fault := m.describe(ctx)
+	vm, disks, fault := m.describe(ctx)
 	if fault != nil {
 		return fault
 	}
-	if fault := m.v.switchOn(m.Self, vm); fault != nil {
+	if fault := m.v.switchOn(m.Self, vm.Name, disks); fault != nil {
 		return fault
 	}
 	if m.v.cfg.Guests != nil {
@@ -194,16 +194,16 @@ func (v *VCenter) running(ref types.ManagedObjectReference) (run, bool) {
 }
 
 // switchOn notes that a VM runs, and locks its disks.
-func (v *VCenter) switchOn(ref types.ManagedObjectReference, vm VM) types.BaseMethodFault {
+func (v *VCenter) switchOn(ref types.ManagedObjectReference, name string, disks []vmDisk) types.BaseMethodFault {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return &types.HostNotConnected{}
 	}
-	r := run{name: vm.Name}
-	for _, d := range vm.Disks {
+	r := run{name: name}
+	for _, d := range disks {
 		if _, taken := v.locks[d.descriptor]; taken {
-			return fileLocked(d.Datastore)
+			return fileLocked(d.Name)
 		}
 		r.files = append(r.files, d.descriptor)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"imageport/appliance/seedsource/media"
+	"imageport/lab/guest"
 	"imageport/lab/vcenter"
 )
 
@@ -25,20 +27,20 @@ func TestGuests(t *testing.T) {
 	if g.told() != "" {
 		t.Errorf("while it is off: %s", g.told())
 	}
-	s.must(vm.Reconfigure(ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: "guestinfo.seed", Value: "new"}}}))
+	s.must(vm.Reconfigure(ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: media.GuestInfo, Value: media.Base64([]byte("new"))}}}))
 	s.must(vm.PowerOn(ctx))
 	vmSeen := g.last
-	if vmSeen.Name != "ce" || vmSeen.Firmware != "efi" || vmSeen.CPUs != 2 || vmSeen.MemoryMB != 512 ||
-		vmSeen.ExtraConfig["guestinfo.seed"] != "new" || vmSeen.UUID != vm.UUID(ctx) || len(vmSeen.Disks) != 1 {
+	if vmSeen.Name != "ce" || vmSeen.Firmware != guest.UEFI || vmSeen.CPUs != 2 || vmSeen.MemoryMB != 512 ||
+		string(vmSeen.Seed) != "new" || vmSeen.UUID != vm.UUID(ctx) || len(vmSeen.Disks) != 1 {
 		t.Errorf("it starts from %+v", vmSeen)
 	}
-	if d := vmSeen.Disks[0]; d.Serial != strings.ReplaceAll(backing(boot).Uuid, "-", "") || d.SizeBytes != mib ||
-		d.Flat != s.path("[LocalDS_0] ce/boot-flat.vmdk") || d.Datastore != "[LocalDS_0] ce/boot.vmdk" {
+	if d := vmSeen.Disks[0]; d.Selector != "serial:"+strings.ReplaceAll(backing(boot).Uuid, "-", "") || d.SizeBytes != mib ||
+		d.File != s.path("[LocalDS_0] ce/boot-flat.vmdk") || d.Name != "[LocalDS_0] ce/boot.vmdk" {
 		t.Errorf("with disk %+v", d)
 	}
 
 	data := s.addDisk(vm, "[LocalDS_0] ce/data.vmdk", 4*mib)
-	if g.disk.Serial != strings.ReplaceAll(backing(data).Uuid, "-", "") || g.disk.SizeBytes != 4*mib {
+	if g.disk.Selector != "serial:"+strings.ReplaceAll(backing(data).Uuid, "-", "") || g.disk.SizeBytes != 4*mib {
 		t.Errorf("hot added: %+v", g.disk)
 	}
 	s.must(vm.Reconfigure(ctx, change(remove, "", data)))
@@ -85,6 +87,23 @@ func TestGuestsThatFail(t *testing.T) {
 	}
 	_, err = await(object.NewVirtualDiskManager(s.client.Client).DeleteVirtualDisk(ctx, "[LocalDS_0] ce/x.vmdk", s.dc))
 	refused(t, err, &types.FileLocked{})
+}
+
+// What a guest could not read fails the power-on, and is not told to everybody.
+func TestSeedThatIsNoBase64(t *testing.T) {
+	g := &ward{}
+	s := start(t, vcenter.Config{Guests: g})
+	ctx := t.Context()
+	vm := s.createVM("ce")
+	s.must(vm.Reconfigure(ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: media.GuestInfo, Value: "t0ken!"}}}))
+	_, err := await(vm.PowerOn(ctx))
+	refused(t, err, &types.GenericVmConfigFault{})
+	if !strings.Contains(err.Error(), "not in base64") || strings.Contains(err.Error(), "t0ken") {
+		t.Errorf("it says %v", err)
+	}
+	if got := s.state(vm); got != types.VirtualMachinePowerStatePoweredOff || g.told() != "" {
+		t.Errorf("it is %s, told %q", got, g.told())
+	}
 }
 
 func TestGuestEnded(t *testing.T) {
@@ -317,8 +336,15 @@ func TestClone(t *testing.T) {
 	if g.told() != "on ce" {
 		t.Errorf("told %s", g.told())
 	}
-	if x := g.last.ExtraConfig; x["guestinfo.seed"] != "abc" || x["guestinfo.job"] != "j" || g.last.Firmware != "efi" || g.last.CPUs != 4 || g.last.MemoryMB != 512 {
+	if string(g.last.Seed) != "abc" || g.last.Firmware != guest.UEFI || g.last.CPUs != 4 || g.last.MemoryMB != 512 {
 		t.Errorf("it starts from %+v", g.last)
+	}
+	var of mo.VirtualMachine
+	if err := vm.Properties(ctx, ref, []string{"config.extraConfig"}, &of); err != nil {
+		t.Fatal(err)
+	}
+	if job, _ := object.OptionValueList(of.Config.ExtraConfig).GetString("guestinfo.job"); job != "j" {
+		t.Errorf("its settings are %+v", of.Config.ExtraConfig)
 	}
 	disks := s.disks(vm)
 	if len(disks) != 1 || backing(disks[0]).Uuid == backing(source).Uuid || !strings.HasPrefix(backing(disks[0]).FileName, "[LocalDS_1] ce/") {

@@ -130,12 +130,12 @@ func (v *VCenter) grow(disk *types.VirtualDisk, name string) types.BaseMethodFau
 }
 
 // release takes the disks that are to be removed from a running guest.
-func (m *machine) release(before []types.BaseVirtualDevice, changes []types.BaseVirtualDeviceConfigSpec) ([]Disk, types.BaseMethodFault) {
+func (m *machine) release(before []types.BaseVirtualDevice, changes []types.BaseVirtualDeviceConfigSpec) ([]vmDisk, types.BaseMethodFault) {
 	r, on := m.v.running(m.Self)
 	if !on {
 		return nil, nil
 	}
-	var released []Disk
+	var released []vmDisk
 	for _, c := range changes {
 		spec := c.GetVirtualDeviceConfigSpec()
 		disk, _ := flatDisk(spec.Device)
@@ -147,7 +147,7 @@ func (m *machine) release(before []types.BaseVirtualDevice, changes []types.Base
 			return nil, m.giveBack(released, fault)
 		}
 		if m.v.cfg.Guests != nil {
-			if err := m.v.cfg.Guests.Detach(r.name, d); err != nil {
+			if err := m.v.cfg.Guests.Detach(r.name, d.Disk); err != nil {
 				return nil, m.giveBack(released, guestFault(err))
 			}
 		}
@@ -158,13 +158,13 @@ func (m *machine) release(before []types.BaseVirtualDevice, changes []types.Base
 }
 
 // giveBack undoes release after a fault, which it gives.
-func (m *machine) giveBack(released []Disk, fault types.BaseMethodFault) types.BaseMethodFault {
+func (m *machine) giveBack(released []vmDisk, fault types.BaseMethodFault) types.BaseMethodFault {
 	r, on := m.v.running(m.Self)
 	for _, d := range released {
 		if on && m.v.lock(m.Self, d.descriptor) && m.v.cfg.Guests != nil {
 			// There is a fault already; a guest that does not take its disk back
 			// has lost it, as by a broken cable.
-			_ = m.v.cfg.Guests.Attach(r.name, d)
+			_ = m.v.cfg.Guests.Attach(r.name, d.Disk)
 		}
 	}
 	return fault
@@ -207,12 +207,12 @@ func (m *machine) attach(r run, disk *types.VirtualDisk) types.BaseMethodFault {
 		return fault
 	}
 	if !m.v.lock(m.Self, d.descriptor) {
-		return fileLocked(d.Datastore)
+		return fileLocked(d.Name)
 	}
 	if m.v.cfg.Guests == nil {
 		return nil
 	}
-	if err := m.v.cfg.Guests.Attach(r.name, d); err != nil {
+	if err := m.v.cfg.Guests.Attach(r.name, d.Disk); err != nil {
 		m.v.unlock(d.descriptor)
 		return guestFault(err)
 	}

@@ -28,6 +28,8 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"imageport/appliance/seedsource/media"
+	"imageport/lab/guest"
 	"imageport/lab/vcenter"
 )
 
@@ -166,7 +168,7 @@ func (s *site) vmSpec(name string) types.VirtualMachineConfigSpec {
 		Name: name, GuestId: string(types.VirtualMachineGuestOsIdentifierOther5xLinux64Guest),
 		NumCPUs: 2, MemoryMB: 512, Firmware: "efi",
 		Files:        &types.VirtualMachineFileInfo{VmPathName: "[LocalDS_0]"},
-		ExtraConfig:  []types.BaseOptionValue{&types.OptionValue{Key: "guestinfo.seed", Value: "abc"}},
+		ExtraConfig:  []types.BaseOptionValue{&types.OptionValue{Key: media.GuestInfo, Value: media.Base64([]byte("abc"))}},
 		DeviceChange: changes,
 	}
 }
@@ -314,8 +316,8 @@ func readAt(t *testing.T, path string, at int64, n int) string {
 type ward struct {
 	mu   sync.Mutex
 	log  []string
-	last vcenter.VM
-	disk vcenter.Disk
+	last guest.VM
+	disk guest.Disk
 	fail map[string]error // by verb
 	slow time.Duration    // how long a PowerOn takes
 }
@@ -333,7 +335,7 @@ func (w *ward) told() string {
 	return strings.Join(w.log, ", ")
 }
 
-func (w *ward) PowerOn(vm vcenter.VM) error {
+func (w *ward) PowerOn(vm guest.VM) error {
 	time.Sleep(w.slow)
 	w.mu.Lock()
 	w.last = vm
@@ -343,15 +345,15 @@ func (w *ward) PowerOn(vm vcenter.VM) error {
 
 func (w *ward) PowerOff(vm string) { _ = w.note("off", vm) }
 
-func (w *ward) Attach(vm string, d vcenter.Disk) error {
+func (w *ward) Attach(vm string, d guest.Disk) error {
 	w.mu.Lock()
 	w.disk = d
 	w.mu.Unlock()
-	return w.note("attach", fmt.Sprint(vm, " ", d.Datastore))
+	return w.note("attach", fmt.Sprint(vm, " ", d.Name))
 }
 
-func (w *ward) Detach(vm string, d vcenter.Disk) error {
-	return w.note("detach", fmt.Sprint(vm, " ", d.Datastore))
+func (w *ward) Detach(vm string, d guest.Disk) error {
+	return w.note("detach", fmt.Sprint(vm, " ", d.Name))
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -20,6 +20,8 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"imageport/lab/guest"
 )
 
 // DefaultUsername is that of a vCenter's first administrator.
@@ -36,7 +38,7 @@ type Config struct {
 	// DefaultUsername and a random password by default.
 	Username, Password string
 	// Guests runs what is in the VMs. If nil, VMs are only said to run.
-	Guests Guests
+	Guests guest.Guests
 	// Datastores is how many there are (1): LocalDS_0, LocalDS_1 and so on.
 	Datastores int
 	// Hosts is how many are in the cluster DC0_C0 (3). DC0_H0 stands alone.

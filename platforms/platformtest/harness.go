@@ -130,8 +130,8 @@ type Slow interface {
 // folders are there that the names of disks have.
 type OutputHarness interface {
 	Harness
-	// OutputDisk gives the n-th disk that the suite asks for, from 0, of 64 MiB,
-	// thin, in the platform's own format. All have different names, in one folder.
+	// OutputDisk gives the n-th disk that the suite asks for, from 0, of 64 MiB
+	// or one job.DiskUnit, thin, in the platform's own format. All have different names, in one folder.
 	OutputDisk(n int) platforms.OutputDisk
 	// OtherDisks gives disks of other names, one for each other format and way
 	// to provision that the platform has, and such as it has not.
