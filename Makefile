@@ -1,7 +1,7 @@
 # Two targets do everything on a fresh machine: make demo, make test.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/bin:$(PATH)
-FUZZTIME ?= 1s
+FUZZTIME ?= 300ms
 PLATFORM ?= local
 
 # What the tests and the demo run: file systems, firmware, a real Samba, and
@@ -60,7 +60,8 @@ lint: tools
 	workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
 
 unit:
-	go test -count=1 -timeout 15m ./...
+	@# What waits most goes first, beside what computes.
+	go test -count=1 -timeout 15m ./testkit/e2e ./testkit/cevm ./engine/convert ./...
 
 fuzz:
 	@testkit/fuzz.sh $(FUZZTIME)

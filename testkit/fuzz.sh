@@ -2,8 +2,9 @@
 # Runs every fuzz target of the module for the time given, such as 3s.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+work=$(mktemp -d)
+said=$work/said
+trap 'rm -rf "$work"' EXIT
 
 # Before Go 1.27 the end of the time may be taken for a failure (golang/go#75804):
 # a deadline and no failing input. Then the target runs again.
@@ -14,7 +15,8 @@ deadline_only() {
 fuzz() {
   local package=$1 target=$2 time=$3
   for _ in 1 2 3; do
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" >"$said" 2>&1 </dev/null && return
+    (cd "$package" && "$work/fuzz.test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$time" \
+      -test.fuzzcachedir "$work/cache") >"$said" 2>&1 </dev/null && return
     deadline_only || break
     echo "  again: the time was up in the wrong moment"
   done
@@ -22,9 +24,11 @@ fuzz() {
   return 1
 }
 
-grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do
-  grep -oE '^func Fuzz[A-Za-z0-9_]*' "$file" | cut -d' ' -f2 | while read -r target; do
-    echo "fuzz $(dirname "$file") $target"
-    fuzz "$(dirname "$file")" "$target" "$1"
+# One program for all targets of a package: most of the time would go into linking.
+grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r package; do
+  go test -c -fuzz=Fuzz -o "$work/fuzz.test" "$package"
+  grep -hoE '^func Fuzz[A-Za-z0-9_]*' "$package"/*_test.go | cut -d' ' -f2 | while read -r target; do
+    echo "fuzz $package $target"
+    fuzz "$package" "$target" "$1"
   done
 done

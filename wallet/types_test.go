@@ -15,6 +15,12 @@ func quoted(s string) string {
 	return string(b)
 }
 
+// What a certificate of an application looks like, without a real key.
+const (
+	pemCertificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	pemPair        = pemCertificate + "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+)
+
 // Every form in which a credential of each type may be given.
 func TestTypes(t *testing.T) {
 	const azure = `,"tenantId":"t-1","clientId":"c-1","clientSecret":"s3cr3t-Pa55"}`
@@ -29,6 +35,16 @@ func TestTypes(t *testing.T) {
 		"Azure, no client":    {map[string]string{"id.json": `{"type":"Azure","tenantId":"t","secret":"s3cr3t"}`}, "", "", "no clientId"},
 		"Azure, no secret":    {map[string]string{"id.json": `{"type":"Azure","tenantId":"t","clientId":"c"}`}, "", "", "no clientSecret"},
 		"Azure, mounted":      {map[string]string{"id/tenantId": "t-1\n", "id/clientId": "c-1", "id/clientSecret": password + "\n"}, `(Azure, user "t-1\\c-1")`, password, ""},
+		"Azure, no tenant":    {map[string]string{"id.json": `{"type":"Azure","clientId":"c","secret":"s3cr3t"}`}, "", "", "no tenantId"},
+		"Azure, certificate":  {map[string]string{"id.json": `{"type":"Azure","tenantId":"t-1","clientId":"c-1","certificate":` + quoted(pemPair) + `}`}, `(Azure, user "t-1\\c-1")`, pemPair, ""},
+		"Azure, no key":       {map[string]string{"id.json": `{"type":"Azure","tenantId":"t","clientId":"c","certificate":` + quoted(pemCertificate) + `}`}, "", "", "without the private key"},
+		"Azure, no PEM":       {map[string]string{"id.json": `{"type":"Azure","tenantId":"t","clientId":"c","certificate":"s3cr3t"}`}, "", "", "not in PEM"},
+		"Azure, two ways":     {map[string]string{"id.json": `{"type":"Azure","identity":"managed"` + azure}, "", "", "more than one"},
+		"Azure, managed":      {map[string]string{"id.json": `{"type":"Azure","identity":"managed"}`}, `(Azure, user "managed")`, "", ""},
+		"Azure, workload":     {map[string]string{"id.json": `{"type":"Azure","identity":"workload","clientId":"c-1","tenantId":"t-1"}`}, `(Azure, user "t-1\\c-1")`, "", ""},
+		"Azure, who":          {map[string]string{"id.json": `{"type":"Azure","identity":"mine"}`}, "", "", "neither"},
+		"Gcp, of the machine": {map[string]string{"id.json": `{"type":"Gcp","applicationDefault":true,"projectId":"lab"}`}, `(Gcp, user "lab\\application default")`, "", ""},
+		"Gcp, two ways":       {map[string]string{"id.json": `{"type":"Gcp","applicationDefault":true,"key":` + gcpKey + `}`}, "", "", "is the application default"},
 		"Gcp, object":         {map[string]string{"id.json": `{"type":"Gcp","serviceAccountKey":` + gcpKey + `}`}, `(Gcp, user "pvs-lab\\ce@pvs-lab.iam.gserviceaccount.com")`, gcpKey, ""},
 		"Gcp, string":         {map[string]string{"id.json": `{"type":"gcp","key":` + quoted("\n"+gcpKey+"\n") + `}`}, `(Gcp, user "pvs-lab\\ce@pvs-lab.iam.gserviceaccount.com")`, gcpKey, ""},
 		"Gcp, the key file":   {map[string]string{"id.json": gcpKey + "\n"}, `(Gcp, user "pvs-lab\\ce@pvs-lab.iam.gserviceaccount.com")`, gcpKey, ""},
@@ -43,7 +59,7 @@ func TestTypes(t *testing.T) {
 		"other type":          {map[string]string{"id.json": `{"type":"Aws","awsKey":"s3cr3t"}`}, "", "", `its type is "Aws", and this release knows UsernamePassword, Azure and Gcp only`},
 		"Latin-1":             {map[string]string{"id.json": "{\"username\":\"u\",\"password\":\"s3cr3t\xe4\"}"}, "", "", "not in UTF-8"},
 		"Latin-1, mounted":    {map[string]string{"id/username": "u", "id/password": "s3cr3t\xe4"}, "", "", "not in UTF-8"},
-		"mounted type":        {map[string]string{"id/type": "AZURE\n", "id/username": "u", "id/password": password}, "", "", "no tenantId"},
+		"mounted type":        {map[string]string{"id/type": "AZURE\n", "id/username": "u", "id/password": password}, "", "", "no clientSecret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := wallet.Dir(put(t, tc.files)).Credential(t.Context(), "id")
@@ -64,7 +80,9 @@ func TestTypes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				secret = v.ClientSecret
+				if secret = v.ClientSecret; v.Certificate.Reveal() != "" {
+					secret = v.Certificate
+				}
 			case wallet.TypeGCP:
 				v, err := c.GCP()
 				if err != nil {

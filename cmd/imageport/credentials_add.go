@@ -19,7 +19,11 @@ type credentialFlags struct {
 	tenantID, clientID string
 	password           string // these are files
 	secret             string
+	certificate        string
 	key                string
+	identity           string
+	applicationDefault bool
+	projectID          string
 	replace            bool
 }
 
@@ -30,8 +34,8 @@ var typeFlags = []struct {
 	all      []string
 }{
 	{wallet.TypeUsernamePassword, []string{"username"}, []string{"username", "domain", "password-file"}},
-	{wallet.TypeAzure, []string{"tenant-id", "client-id"}, []string{"tenant-id", "client-id", "secret-file"}},
-	{wallet.TypeGCP, []string{"key-file"}, []string{"key-file"}},
+	{wallet.TypeAzure, nil, []string{"tenant-id", "client-id", "secret-file", "certificate-file", "identity"}},
+	{wallet.TypeGCP, nil, []string{"key-file", "application-default", "project-id"}},
 }
 
 func (a *app) credentialsAddCommand() *cobra.Command {
@@ -45,10 +49,14 @@ read from a file ("-" is standard input); it is never an argument, which others 
 Types and their flags:
   UsernamePassword  --username, --domain, --password-file    SMB shares, vCenter, XenServer
   Azure             --tenant-id, --client-id, --secret-file  an application in Azure
-  Gcp               --key-file                               the key file of a service account`,
+                    or --certificate-file in place of the secret
+                    --identity managed or workload           that of the worker's VM or container
+  Gcp               --key-file                               the key file of a service account
+                    --application-default, --project-id      the account of the worker's machine`,
 		Example: `  imageport credentials add files --username svc-pvs --domain corp
   imageport credentials add files --username svc-pvs --password-file new-password --replace
   imageport credentials add azure --type Azure --tenant-id 7d4e --client-id 91ab --secret-file -
+  imageport credentials add azure --type Azure --identity managed
   imageport credentials add gcp --type Gcp --key-file key.json`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -63,6 +71,10 @@ Types and their flags:
 	flags.StringVar(&f.tenantID, "tenant-id", "", "`id` of the tenant in Azure")
 	flags.StringVar(&f.clientID, "client-id", "", "`id` of the application in Azure")
 	flags.StringVar(&f.secret, "secret-file", "", "`file` with the application's secret, - for standard input (default: ask)")
+	flags.StringVar(&f.certificate, "certificate-file", "", "`file` with the application's certificate and its private key in PEM, - for standard input")
+	flags.StringVar(&f.identity, "identity", "", "use the `managed or workload` identity that the worker has in Azure")
+	flags.BoolVar(&f.applicationDefault, "application-default", false, "use the account that the worker has in the Google Cloud")
+	flags.StringVar(&f.projectID, "project-id", "", "`id` of the project in the Google Cloud, with --application-default")
 	flags.StringVar(&f.key, "key-file", "", "`file` with the key of the service account, - for standard input")
 	flags.BoolVar(&f.replace, "replace", false, "replace the credential if there is one")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{string(wallet.TypeUsernamePassword), string(wallet.TypeAzure), string(wallet.TypeGCP)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
@@ -88,9 +100,35 @@ func (f *credentialFlags) check(cmd *cobra.Command) error {
 				}
 			}
 		}
-		return nil
+		return f.checkWays()
 	}
 	return fmt.Errorf("there is no type %q: use UsernamePassword, Azure or Gcp", f.kind)
+}
+
+// checkWays refuses what does not go together: there are several ways to be
+// somebody in Azure and the Google Cloud.
+func (f *credentialFlags) checkWays() error {
+	switch wallet.Type(f.kind) {
+	case wallet.TypeAzure:
+		switch {
+		case f.identity != "" && (f.secret != "" || f.certificate != ""):
+			return errors.New("--identity needs no --secret-file and no --certificate-file")
+		case f.secret != "" && f.certificate != "":
+			return errors.New("give either --secret-file or --certificate-file")
+		case f.identity == "" && f.tenantID == "":
+			return errors.New("--tenant-id is missing, which the type Azure needs without --identity")
+		case f.identity == "" && f.clientID == "":
+			return errors.New("--client-id is missing, which the type Azure needs without --identity")
+		}
+	case wallet.TypeGCP:
+		switch {
+		case f.applicationDefault == (f.key != ""):
+			return errors.New("give either --key-file or --application-default, which the type Gcp needs")
+		case f.projectID != "" && !f.applicationDefault:
+			return errors.New("--project-id is for --application-default: a key has its project")
+		}
+	}
+	return nil
 }
 
 func (a *app) addCredential(ctx context.Context, id string, f credentialFlags) error {
@@ -129,9 +167,22 @@ func exists(id, where string) error {
 func (a *app) credentialValue(ctx context.Context, id string, f credentialFlags) (wallet.Value, error) {
 	switch wallet.Type(f.kind) {
 	case wallet.TypeAzure:
+		value := wallet.Azure{TenantID: f.tenantID, ClientID: f.clientID, Identity: wallet.AzureIdentity(f.identity)}
+		if f.identity != "" {
+			return value, nil
+		}
+		if f.certificate != "" {
+			pem, err := a.readFile(ctx, f.certificate)
+			value.Certificate = wallet.NewSecret(string(pem))
+			return value, err
+		}
 		secret, err := a.readSecret(ctx, f.secret, "secret-file", "Secret of "+f.clientID)
-		return wallet.Azure{TenantID: f.tenantID, ClientID: f.clientID, ClientSecret: wallet.NewSecret(secret)}, err
+		value.ClientSecret = wallet.NewSecret(secret)
+		return value, err
 	case wallet.TypeGCP:
+		if f.applicationDefault {
+			return wallet.GCP{ProjectID: f.projectID, ApplicationDefault: true}, nil
+		}
 		key, err := a.readFile(ctx, f.key)
 		if err != nil {
 			return nil, err

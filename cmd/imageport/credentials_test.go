@@ -98,6 +98,10 @@ func TestCredentials(t *testing.T) {
 			if m.ID != "azure" || m.Type != wallet.TypeAzure || m.Username != "c-1" || m.Domain != "t-1" || m.State != wallet.StateOK || m.CreatedAt.IsZero() {
 				t.Errorf("%+v", m)
 			}
+			s.works("", "add", "managed", "--type", "Azure", "--identity", "managed")
+			s.works("", "remove", "managed")
+			s.works("", "add", "here", "--type", "Gcp", "--application-default", "--project-id", "lab")
+			s.works("", "remove", "here")
 			s.works("", "add", "gcp", "--type", "GCP", "--key-file", s.write("key.json", testKey))
 			if list := decode[[]wallet.Metadata](t, s.works("", "list", "-o", "json")); len(list) != 3 || list[2].Username != "ce@lab" {
 				t.Errorf("%+v", list)
@@ -156,6 +160,12 @@ func TestCredentialsRefused(t *testing.T) {
 		{exitUsage, "unknown flag: --password", "", append(user, "--password=s3cr3t")},
 		{exitUsage, "--username is missing", "", []string{"add", "files"}},
 		{exitUsage, "--client-id is missing", "", []string{"add", "azure", "--type", "Azure", "--tenant-id", "t"}},
+		{exitUsage, "--tenant-id is missing", "", []string{"add", "azure", "--type", "Azure", "--client-id", "c"}},
+		{exitUsage, "--identity needs no --secret-file", "", []string{"add", "azure", "--type", "Azure", "--identity", "managed", "--secret-file", "x"}},
+		{exitUsage, "either --secret-file or --certificate-file", "", []string{"add", "azure", "--type", "Azure", "--certificate-file", "y", "--secret-file", "x"}},
+		{exitFailed, "neither \"managed\" nor", "", []string{"add", "azure", "--type", "Azure", "--identity", "mine"}},
+		{exitUsage, "either --key-file or --application-default", "", []string{"add", "gcp", "--type", "Gcp"}},
+		{exitUsage, "--project-id is for --application-default", "", []string{"add", "gcp", "--type", "Gcp", "--key-file", "-", "--project-id", "p"}},
 		{exitUsage, "--key-file is for the type Gcp", "", append(user, "--key-file", "x")},
 		{exitUsage, `there is no type "Aws"`, "", []string{"add", "aws", "--type", "Aws"}},
 		{exitUsage, "unknown command", "", []string{"edit"}},
