@@ -22,8 +22,13 @@ func TestParseStat(t *testing.T) {
 	}
 	for _, comm := range []string{"imageport", "a b", "a) R 9 9 9 (", "(", ")", "", "\n"} {
 		got, err := parseStat([]byte(line(comm)))
-		if want := (stat{state: 'S', session: 41, start: 987654}); err != nil || got != want {
+		if want := (stat{state: 'S', session: 41, threads: 9, start: 987654}); err != nil || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", comm, got, err, want)
+		}
+	}
+	for _, st := range []stat{{state: 'Z', threads: 2}, {state: 'S', threads: 1}} {
+		if !st.live() {
+			t.Errorf("%+v does not live", st)
 		}
 	}
 	for _, bad := range []string{"", "42", "42 (x) S", "42 (x) ", strings.ReplaceAll(line("x"), "987654", "soon"), strings.ReplaceAll(line("x"), " 41 ", " x ")} {

@@ -27,6 +27,7 @@ type Process struct {
 type stat struct {
 	state   byte   // field 3
 	session int    // field 6
+	threads int    // field 20
 	start   uint64 // field 22
 }
 
@@ -42,11 +43,15 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("proc stat, session: %w", err)
 	}
+	threads, err := strconv.Atoi(f[17])
+	if err != nil {
+		return stat{}, fmt.Errorf("proc stat, threads: %w", err)
+	}
 	start, err := strconv.ParseUint(f[19], 10, 64)
 	if err != nil {
 		return stat{}, fmt.Errorf("proc stat, start time: %w", err)
 	}
-	return stat{state: f[0][0], session: session, start: start}, nil
+	return stat{state: f[0][0], session: session, threads: threads, start: start}, nil
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {
@@ -66,8 +71,17 @@ func readStat(pid int) (stat, error) {
 }
 
 // live reports whether a process of that state still runs. A zombie is only
-// the memory of one.
-func (s stat) live() bool { return s.state != 'Z' && s.state != 'X' && s.state != 'x' }
+// the memory of one, but for a process whose first thread has ended before others:
+// these still have its files, and the locks on them.
+func (s stat) live() bool {
+	switch s.state {
+	case 'Z':
+		return s.threads > 1
+	case 'X', 'x':
+		return false
+	}
+	return true
+}
 
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"imageport/platforms"
 )
 
 const (
@@ -66,7 +68,7 @@ func dial(ctx context.Context, dir string) (*monitor, error) {
 	path := filepath.Join("/proc/self/fd", fmt.Sprint(handle.Fd()), socketFile)
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errMonitor, errors.Unwrap(err))
+		return nil, outOfReach(errors.Unwrap(err))
 	}
 	m, err := greet(ctx, conn)
 	if err != nil {
@@ -117,7 +119,7 @@ func (m *monitor) run(ctx context.Context, command string, arguments, result any
 	}
 	defer m.limit(ctx)()
 	if _, err := m.conn.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("%w: %s: %w", errMonitor, command, because(ctx, err))
+		return outOfReach(fmt.Errorf("%s: %w", command, because(ctx, err)))
 	}
 	for {
 		msg, err := m.read(ctx)
@@ -156,7 +158,7 @@ func (m *monitor) read(ctx context.Context) (message, error) {
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		return message{}, fmt.Errorf("%w: %w", errMonitor, because(ctx, err))
+		return message{}, outOfReach(because(ctx, err))
 	}
 	var msg message
 	if err := json.Unmarshal(m.lines.Bytes(), &msg); err != nil {
@@ -172,6 +174,12 @@ func (m *monitor) read(ctx context.Context) (message, error) {
 		}
 	}
 	return msg, nil
+}
+
+// outOfReach is for a machine that does not listen, or not any more: the next look
+// shows what has become of it.
+func outOfReach(err error) error {
+	return platforms.Errorf(platforms.Busy, "%w: %w", errMonitor, err)
 }
 
 // because prefers the reason why ctx ended to what came of it.

@@ -53,14 +53,19 @@ func (h *Harness) CEDir(name string) string { return filepath.Join(StateDir(h.Di
 // Agents counts the processes of the CE.
 func (h *Harness) Agents(t testing.TB, name string) int { return len(Processes(t, h.CEDir(name))) }
 
-// Kill kills the process of the CE.
+// Kill kills the process of the CE, and waits until it is gone with all of its
+// threads.
 func (h *Harness) Kill(t testing.TB, name string) {
 	t.Helper()
 	pids := Processes(t, h.CEDir(name))
 	if len(pids) != 1 {
 		t.Fatalf("kill: %d processes", len(pids))
 	}
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+	p, err := cedir.Identify(pids[0])
+	if err == nil {
+		err = p.Kill()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
