@@ -17,6 +17,7 @@ import (
 	"imageport/appliance/pid1/kmsg"
 	"imageport/appliance/pid1/network"
 	"imageport/appliance/seedsource"
+	"imageport/appliance/xenbus"
 	"imageport/engine/blockdev/uevent"
 	"imageport/job/seed"
 )
@@ -55,6 +56,7 @@ func Agent(serve Serve) error {
 		up:      network.Up,
 		wait:    network.Wait,
 		resolv:  "/etc/resolv.conf",
+		ready:   func(ctx context.Context) error { return xenbus.AnnounceHotplug(ctx, "/dev") },
 		serve:   serve,
 		log:     slog.New(kmsg.NewHandler(w, slog.LevelInfo)),
 		hide:    w.Hide,
@@ -113,6 +115,7 @@ type machine struct {
 	up      func(ctx context.Context, cfg network.Config) (<-chan error, error)
 	wait    time.Duration // for an address
 	resolv  string
+	ready   func(ctx context.Context) error // says to the platform that disks may come
 	serve   Serve
 	log     *slog.Logger
 	hide    func(secret string)
@@ -139,6 +142,10 @@ func (m *machine) run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := m.ready(ctx); err != nil {
+		// Only a job with an output disk needs it, and says what is missing.
+		m.log.Error("announce that disks can be attached", "error", err)
 	}
 	m.log.Info("working", "ce", s.Name, "gateway", s.Gateway.Address, "deadline", s.Deadline.UTC().Format(time.RFC3339), "after", uptime().Round(10*time.Millisecond))
 	if err := m.tell(report{Working: true}); err != nil {

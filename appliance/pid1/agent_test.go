@@ -27,6 +27,8 @@ type site struct {
 	upErr      error
 	lost       chan error
 	drivers    error
+	readied    int
+	readyErr   error
 	log        bytes.Buffer
 	reports    []report
 	hidden     string
@@ -64,6 +66,7 @@ func (s *site) machine(serve Serve) *machine {
 			s.note("network %v", cfg.Static != nil)
 			return s.lost, s.upErr
 		},
+		ready: func(context.Context) error { s.readied++; return s.readyErr },
 		serve: serve,
 		log:   slog.New(slog.NewTextHandler(&s.log, nil)),
 		hide:  func(secret string) { s.hidden = secret },
@@ -163,6 +166,21 @@ func TestRunIsTold(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The platform is told that disks may come before work begins. That it does not
+// hear is said, and no end.
+func TestReady(t *testing.T) {
+	s := &site{local: encoded(t, time.Hour, nil), readyErr: errors.New("nobody answers")}
+	work := func(context.Context, seed.Seed, *slog.Logger) error {
+		if s.readied != 1 {
+			t.Errorf("told %d times", s.readied)
+		}
+		return nil
+	}
+	if err := s.machine(work).run(t.Context()); err != nil || !strings.Contains(s.log.String(), "nobody answers") {
+		t.Errorf("%v: %s", err, s.log.String())
+	}
 }
 
 func TestWrongClock(t *testing.T) {

@@ -3,7 +3,6 @@ package seedsource
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -119,24 +118,4 @@ func TestXenstoreSilent(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "xenstore: no answer in 200ms") {
 		t.Error(err)
 	}
-}
-
-// exchange is a bus of one reply.
-type exchange struct {
-	io.Reader
-	io.Writer
-}
-
-func FuzzXenstoreReply(f *testing.F) {
-	f.Add(append(xsMessage(15, 0, "vm-data\x00token\x00"), xsMessage(2, 1, "QUJD")...))
-	f.Add(xsMessage(16, 1, "ENOENT\x00"))
-	f.Fuzz(func(t *testing.T, reply []byte) {
-		text, err := xsReadKey(exchange{bytes.NewReader(reply), io.Discard}, media.Xenstore)
-		if err == nil && !bytes.Contains(reply, []byte(text)) {
-			t.Errorf("%q is not in the reply", text)
-		}
-		if errors.Is(err, errNotThere) && !bytes.Contains(reply, []byte("ENOENT")) {
-			t.Error(err)
-		}
-	})
 }

@@ -75,8 +75,11 @@ var one = map[string]attributes{
 	// vSphere with disk.EnableUUID: the UUID without hyphens.
 	"sdc": {"size": "2048", "device": "devices/pci0/host3/target3:0:1/3:0:1:0", "device/type": "0\n",
 		"device/vpd_pg80": "\x00\x80\x00\x206000c29a1b2c3d4e5f60718293a4b5c6", "device/wwid": "naa.6000C29a1b2c3d4e5f60718293a4b5c6\n"},
-	// GCP.
-	"sdd":     {"size": "2048", "device": "devices/pci0/host4/target4:0:2/4:0:2:1", "device/type": "0", "device/wwid": "t10.Google  PersistentDisk  ce-output\n"},
+	// A name of type T10.
+	"sdd": {"size": "2048", "device": "devices/pci0/host4/target4:0:2/4:0:2:1", "device/type": "0", "device/wwid": "t10.Google  PersistentDisk  ce-output\n"},
+	// GCP, as scsi_id reads it there: "0Google  PersistentDisk  ce-data".
+	"sdf": {"size": "2048", "device": "devices/pci0/host5/target5:0:2/5:0:2:2", "device/type": "0",
+		"device/vpd_pg83": "\x00\x83\x00\x1f" + "\x01\x03\x00\x08\x01\x02\x03\x04\x05\x06\x07\x08" + "\x02\x10\x00\x04port" + "\x02\x00\x00\x07ce-data" + "rest"},
 	"vda":     {"size": "2048", "serial": "0123456789abcdefghij", "device": "devices/pci0/virtio3"},
 	"nvme0n1": {"size": "2048", "wwid": "nvme.1b36-6f7574-51454d55-00000001\n", "device": "devices/pci0/nvme/nvme0", "device/serial": "out-1               \n"},
 	"xvdb":    {"size": "2048", "ro": "0", "device": "devices/vbd-51728"},
@@ -96,6 +99,7 @@ func TestFind(t *testing.T) {
 		"serial:ce-output":                            "/dev/sdd",
 		"serial:0123456789abcdefghij":                 "/dev/vda",
 		"serial:out-1":                                "/dev/nvme0n1",
+		"serial:ce-data":                              "/dev/sdf",
 		"lun:3":                                       "/dev/sdb",
 		"lun:1":                                       "/dev/sdd",
 		"xen:51728":                                   "/dev/xvdb",
@@ -117,7 +121,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	for _, absent := range []blockdev.Selector{
-		blockdev.Serial("target"), blockdev.Serial("target00"), blockdev.Serial("QM00003"), blockdev.Serial("looped"),
+		blockdev.Serial("target"), blockdev.Serial("port"), blockdev.Serial("ce-dat"), blockdev.Serial("target00"), blockdev.Serial("QM00003"), blockdev.Serial("looped"),
 		blockdev.LUN(7), blockdev.LUN(9), blockdev.Xen(51712),
 	} {
 		if d, err := m.Find(absent); !errors.Is(err, blockdev.ErrNotFound) || !strings.Contains(err.Error(), `/dev/sda (1024 MiB, "target0"`) {
@@ -146,6 +150,38 @@ func TestWait(t *testing.T) {
 	d, err := m.Wait(t.Context(), blockdev.Serial("target0"))
 	if err != nil || d.Path != "/dev/sda" {
 		t.Errorf("%v, %v", d, err)
+	}
+}
+
+// For a LUN, the kernel is told to look.
+func TestWaitProbes(t *testing.T) {
+	m := sysfs(t, nil)
+	for _, host := range []string{"host0", "host12"} {
+		write(t, filepath.Join(m.Sys, "class/scsi_host", host, "scan"), "")
+	}
+	said := func() string {
+		var all string
+		for _, host := range []string{"host0", "host12"} {
+			b, err := os.ReadFile(filepath.Join(m.Sys, "class/scsi_host", host, "scan"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += string(b) + ";"
+		}
+		return all
+	}
+	for _, c := range []struct {
+		s    blockdev.Selector
+		want string
+	}{{blockdev.Serial("x"), ";;"}, {blockdev.Xen(3), ";;"}, {blockdev.LUN(5), "- - 5;- - 5;"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := m.Wait(ctx, c.s); !errors.Is(err, blockdev.ErrNotFound) {
+			t.Error(err)
+		}
+		cancel()
+		if got := said(); got != c.want {
+			t.Errorf("%s: the hosts are told %q, want %q", c.s, got, c.want)
+		}
 	}
 }
 

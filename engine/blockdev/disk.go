@@ -98,6 +98,9 @@ func (m Machine) disk(name string) (Disk, bool) {
 	}
 	d.addName(text(dir, "wwid"))    // NVMe
 	d.addName(text(device, "wwid")) // SCSI
+	for _, id := range page83(attribute(filepath.Join(device, "vpd_pg83"))) {
+		d.add(id)
+	}
 	d.lun, d.vbd = address(filepath.Base(where))
 	return d, true
 }
@@ -136,6 +139,35 @@ func page80(device string) string {
 	}
 	n := int(b[2])<<8 | int(b[3])
 	return clean(b[4:min(4+n, len(b))])
+}
+
+// page83 gives the names of a type of their own that a unit says it has, in text
+// (SPC-4 7.8.6, "Device Identification": designators of type 0 for the logical
+// unit). Google Cloud tells the name of a disk's device so; the kernel leaves them
+// out of the wwid.
+func page83(page []byte) []string {
+	const (
+		header                      = 4 // of the page and of each designator; the lengths follow
+		ascii, utf8                 = 2, 3
+		vendorSpecific, logicalUnit = 0, 0
+	)
+	if len(page) < header {
+		return nil
+	}
+	list := page[header:min(header+int(page[2])<<8+int(page[3]), len(page))]
+	var names []string
+	for len(list) >= header {
+		end := header + int(list[3])
+		if end > len(list) {
+			break
+		}
+		set, association, kind := list[0]&0xF, list[1]>>4&3, list[1]&0xF
+		if (set == ascii || set == utf8) && association == logicalUnit && kind == vendorSpecific {
+			names = append(names, clean(list[header:end]))
+		}
+		list = list[end:]
+	}
+	return names
 }
 
 // address reads the place of a device by its name in sysfs: host:channel:

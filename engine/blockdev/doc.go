@@ -4,5 +4,6 @@
 // driver was faster, so nothing here takes one.
 //
 // A selector that fits two disks gives an error, never one of the two. The
-// package reads sysfs only: it opens no disk, and makes no device nodes.
+// package reads sysfs, where Wait also has the kernel look for a LUN; it opens no
+// disk, and makes no device nodes.
 package blockdev

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -43,7 +45,8 @@ func (m Machine) Find(s Selector) (Disk, error) {
 }
 
 // Wait is Find, but waits for the disk until ctx ends. Its error is then that
-// of the last Find, and the context's.
+// of the last Find, and the context's. For a disk meant by its LUN it has the
+// kernel look for that from time to time.
 func (m Machine) Wait(ctx context.Context, s Selector) (Disk, error) {
 	// The events end with this call; what came before them is found by looking.
 	// Where there are none to be had, looking has to do.
@@ -60,6 +63,7 @@ func (m Machine) Wait(ctx context.Context, s Selector) (Disk, error) {
 		if !errors.Is(err, ErrNotFound) {
 			return d, err
 		}
+		m.probe(s)
 		for again := false; !again; {
 			select {
 			case <-ctx.Done():
@@ -72,6 +76,25 @@ func (m Machine) Wait(ctx context.Context, s Selector) (Disk, error) {
 				}
 				again = e.Subsystem == "block" || e.Action == uevent.Lost
 			}
+		}
+	}
+}
+
+// probe has the kernel look on all SCSI hosts for a unit with the number that is
+// meant: where no unit is number 0, Linux may not look for others by itself, as
+// on Azure when a VM has no data disk at LUN 0. What cannot be asked, is not.
+func (m Machine) probe(s Selector) {
+	if s.kind != byLUN {
+		return
+	}
+	hosts, err := filepath.Glob(filepath.Join(m.Sys, "class/scsi_host/host*/scan"))
+	if err != nil {
+		return
+	}
+	for _, scan := range hosts {
+		if f, err := os.OpenFile(scan, os.O_WRONLY, 0); err == nil {
+			_, _ = fmt.Fprintf(f, "- - %d", s.number) // channel, target and unit; "-" is any
+			_ = f.Close()
 		}
 	}
 }
