@@ -9,28 +9,48 @@ PLATFORM ?= local
 PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
 	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient wimtools xorriso xz-utils
 
-.PHONY: help test demo lint unit fuzz bench packages tools build fetch appliance clean
+.PHONY: help test demo lint unit fuzz bench conformance peers packages tools build fetch appliance clean
 
 help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
 	@echo '                    PLATFORM=qemu does it in a virtual machine, PLATFORM=vsphere does both'
-	@echo '                    operations on a simulated vSphere, vsphere-vm with virtual machines)'
+	@echo '                    operations on a simulated vSphere, vsphere-vm with virtual machines,'
+	@echo '                    PLATFORM=xenserver on a simulated XenServer)'
 	@echo 'make test           everything: set-up, lint, tests'
 	@echo 'make build          bin/imageport and bin/imageport-ce'
 	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
 	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
+	@echo 'make conformance    docs/conformance.md: what each platform passes of the suite'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
 test: packages tools build fetch lint unit fuzz
 
 demo: packages tools build $(if $(filter qemu vsphere-vm,$(PLATFORM)),appliance)
-	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter vsphere vsphere-vm,$(PLATFORM)),-vsphere) \
+	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter vsphere vsphere-vm,$(PLATFORM)),-vsphere) $(if $(filter xenserver,$(PLATFORM)),-xenserver) \
 		$(if $(filter qemu,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.raw) \
 		$(if $(filter vsphere-vm,$(PLATFORM)),-appliance $(APPLIANCE)/imageport-ce.ova)
+
+# Other people's clients and servers: Xen Orchestra's client against our XAPI, and
+# Azurite and fake-gcs-server under the upload of the appliance.
+peers: tools
+	@command -v npm >/dev/null || testkit/packages.sh nodejs npm
+	npm ci --prefix lab/xapi/peer --no-audit --no-fund --ignore-scripts
+	go test -count=1 -tags peer -run TestPeer ./lab/xapi
+	npm ci --prefix platforms/azure/azurite --no-audit --no-fund --ignore-scripts
+	go test -count=1 -tags peer -run TestAzurite ./platforms/azure
+	cd platforms/gcp/fakegcs && go test -count=1 .
+
+# What the suite of all drivers says of each, in the documentation.
+conformance: packages tools build
+	rm -rf build/conformance
+	IMAGEPORT_CONFORMANCE=$(CURDIR)/build/conformance go test -count=1 -run 'Conformance' ./platforms/local ./platforms/qemu ./platforms/vsphere \
+		./platforms/xenserver ./platforms/azure ./platforms/gcp
+	go run ./platforms/platformtest/table build/conformance > docs/conformance.md
 
 bench: packages tools build fetch
 	go run ./bench
 	go run ./bench/appliance
+	go run ./bench/build
 	go run ./bench/convert
 	go run ./bench/copy
 	go run ./bench/lab

@@ -48,6 +48,11 @@ type Config struct {
 	// VSphere is the platform of vCenters. It is there if it has an appliance or
 	// a template.
 	VSphere VSphere `toml:"vsphere"`
+	// XenServer, Azure and GCP are the platforms of that name. Each is there if it
+	// has an appliance, or an image of it.
+	XenServer XenServer `toml:"xenserver"`
+	Azure     Azure     `toml:"azure"`
+	GCP       GCP       `toml:"gcp"`
 	// Sweep says how what jobs left behind is looked for.
 	Sweep Sweep `toml:"sweep"`
 
@@ -115,6 +120,50 @@ type VSphere struct {
 	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
 	MemoryMB int `toml:"memory_mb"`
 	CPUs     int `toml:"cpus"`
+}
+
+// XenServer configures the platform "XenServer". Which pool, and where in it, is
+// for each request to say.
+type XenServer struct {
+	// Appliance is the appliance's raw disk, as "imageport appliance build
+	// --formats raw" makes it. It is imported into the storage repository where
+	// the first Compositing Engine is made.
+	Appliance string `toml:"appliance"`
+	// MemoryMB and CPUs are those of a Compositing Engine, by default 1024 and 2.
+	MemoryMB int `toml:"memory_mb"`
+	CPUs     int `toml:"cpus"`
+}
+
+// Azure configures the platform "Azure". Which subscription, region and network
+// is for each request to say.
+type Azure struct {
+	// Appliance is the appliance's fixed VHD, as "imageport appliance build
+	// --formats vhd" makes it. It becomes a version in Gallery.
+	Appliance string `toml:"appliance"`
+	// Gallery is the resource id of a gallery of images.
+	Gallery string `toml:"gallery"`
+	// Image is the resource id of an image of the appliance, in place of both.
+	Image string `toml:"image"`
+	// ResourceGroup is for requests that name none.
+	ResourceGroup string `toml:"resource_group"`
+	// VMSize is the size of a Compositing Engine, by default Standard_D2s_v5.
+	VMSize string `toml:"vm_size"`
+}
+
+// GCP configures the platform "GCP". Which project, zones and network is for each
+// request to say.
+type GCP struct {
+	// Appliance is the appliance's tarball for Google Cloud, as "imageport
+	// appliance build --formats gcp" makes it. It becomes an image by way of
+	// Bucket.
+	Appliance string `toml:"appliance"`
+	// Bucket is the name of a bucket.
+	Bucket string `toml:"bucket"`
+	// Image is an image of the appliance in place of both, such as
+	// "projects/P/global/images/NAME".
+	Image string `toml:"image"`
+	// MachineType is that of a Compositing Engine, by default e2-medium.
+	MachineType string `toml:"machine_type"`
 }
 
 // Sweep configures the search for what jobs that were terminated left behind.
@@ -223,12 +272,12 @@ func complete(c Config, dir string) (Config, error) {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
-	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance} {
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance, &c.XenServer.Appliance, &c.Azure.Appliance, &c.GCP.Appliance} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
-	for section, m := range map[string]int{"qemu": c.QEMU.MemoryMB, "vsphere": c.VSphere.MemoryMB} {
+	for section, m := range map[string]int{"qemu": c.QEMU.MemoryMB, "vsphere": c.VSphere.MemoryMB, "xenserver": c.XenServer.MemoryMB} {
 		if m != 0 && m < minMemoryMB {
 			return Config{}, fmt.Errorf("%s.memory_mb is %d: the appliance does not start with less than %d, and without the key it has 1024", section, m, minMemoryMB)
 		}

@@ -1,10 +1,11 @@
-// Package lab is a vSphere on one machine, for demonstrations and tests: the
-// simulated vCenter of package vcenter, with guests in its VMs that really run
-// and work on the VMs' disks. A guest is either the agent of a Compositing
-// Engine (CE) as a process, which is fast, or the whole appliance in QEMU.
+// Package lab is a platform on one machine, for demonstrations and tests: the
+// simulated vCenter of package vcenter or the simulated pool of package xapi,
+// with guests in its VMs that really run and work on the VMs' disks. A guest is
+// either the agent of a Compositing Engine (CE) as a process, which is fast, or
+// the whole appliance in QEMU.
 //
-// What a job does in the lab goes through the same calls as on a vSphere, and
-// the disk that it leaves is a VMDK that others can read. Hypervisor, storage
+// What a job does in the lab goes through the same calls as on the real platform,
+// and the disk that it leaves is a file that others can read. Hypervisor, storage
 // and rights are simulated: the lab says nothing of their speed, and isolates
 // nothing. A guest runs in VMs that have a seed for a CE; others only are said
 // to run. No guest outlives the process that runs the lab, even if that is

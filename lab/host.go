@@ -25,11 +25,11 @@ type host struct {
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	guests map[string]*guest // by VM
+	guests map[string]*running // by VM
 }
 
-// guest is what runs in a VM.
-type guest struct {
+// running is a guest that runs.
+type running struct {
 	process *child
 	dir     string
 	control *monitor // of a machine
@@ -46,7 +46,7 @@ func newHost(dir string, ended func(vm string), log *slog.Logger) (*host, error)
 	if err != nil {
 		return nil, err
 	}
-	return &host{dir: dir, ended: ended, log: log, guests: make(map[string]*guest)}, os.MkdirAll(filepath.Join(dir, logs), 0o700)
+	return &host{dir: dir, ended: ended, log: log, guests: make(map[string]*running)}, os.MkdirAll(filepath.Join(dir, logs), 0o700)
 }
 
 // room makes the directory for a guest that is about to start, with its seed.
@@ -71,7 +71,7 @@ func (h *host) room(vm string, seed []byte) (dir string, err error) {
 }
 
 // start starts the guest's process, whose words go to the VM's log.
-func (h *host) start(vm, dir string, cmd *exec.Cmd) (*guest, error) {
+func (h *host) start(vm, dir string, cmd *exec.Cmd) (*running, error) {
 	words, err := os.OpenFile(h.logFile(vm), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -86,11 +86,11 @@ func (h *host) start(vm, dir string, cmd *exec.Cmd) (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guest{process: p, dir: dir}, nil
+	return &running{process: p, dir: dir}, nil
 }
 
 // watch makes g the VM's guest, until one of both ends the other.
-func (h *host) watch(vm string, g *guest) {
+func (h *host) watch(vm string, g *running) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.guests[vm] = g
@@ -111,15 +111,15 @@ func (h *host) watch(vm string, g *guest) {
 }
 
 // clear forgets a guest that has ended. The caller holds the lock.
-func (h *host) clear(vm string, g *guest) {
+func (h *host) clear(vm string, g *running) {
 	delete(h.guests, vm)
 	if err := os.RemoveAll(g.dir); err != nil {
 		h.log.Warn("the guest's files stay", "vm", vm, "error", err)
 	}
 }
 
-// guest gives the guest of a VM, if one runs.
-func (h *host) guest(vm string) (*guest, bool) {
+// runs gives the guest of a VM, if one runs.
+func (h *host) runs(vm string) (*running, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g, ok := h.guests[vm]
@@ -179,7 +179,7 @@ var selectorPattern = regexp.MustCompile(`^(serial:[0-9A-Za-z][0-9A-Za-z._-]{0,3
 
 // checkDisk refuses a disk that a guest could not be given.
 func checkDisk(vm string, d guest.Disk) error {
-	if !selectorPattern.MatchString(d.Selector) {
+	if d.Selector != "" && !selectorPattern.MatchString(d.Selector) {
 		return fmt.Errorf("lab: VM %q: disk %s has the selector %q, want serial:, lun: or xen: and what a guest can be given", vm, d.Name, d.Selector)
 	}
 	st, err := os.Stat(d.File)

@@ -8,18 +8,19 @@ import (
 	"os"
 	"path/filepath"
 
+	"imageport/appliance/export"
 	"imageport/job"
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 )
 
 // Config says what a lab is like.
 type Config struct {
 	// Dir is where all files of the lab go, a temporary directory by default.
 	Dir string
-	// Listen is the vCenter's address, 127.0.0.1 and a free port by default.
+	// Listen is the platform's address, 127.0.0.1 and a free port by default.
 	Listen string
-	// Appliance is the appliance's OVA. With it, guests are machines, without it
-	// processes.
+	// Appliance is the appliance in the platform's format. With it, guests are
+	// machines, without it processes. Guests of XenServer are processes only.
 	Appliance string
 	// AgentProgram is imageport, for guests that are processes.
 	AgentProgram string
@@ -27,18 +28,9 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Username is who logs in to the lab's vCenter.
-const Username = "imageport-lab@vsphere.local"
-
-const (
-	datastores = "datastores" // below Config.Dir
-	datastore  = "LocalDS_0"
-)
-
-// Lab is a vSphere that runs.
+// Lab is a platform that runs.
 type Lab struct {
-	VCenter *vcenter.VCenter
-	// Appliance is the OVA for the worker's configuration: that of Config, or
+	// Appliance is the file for the worker's configuration: that of Config, or
 	// where guests are processes, a stand-in.
 	Appliance string
 	// WorkerHost is how guests reach services on this machine, the gateway among
@@ -48,12 +40,34 @@ type Lab struct {
 	dir       string
 	temporary bool
 	guests    interface{ stop() }
-	up        chan struct{} // closed when VCenter is there
+	platform  platform
+	up        chan struct{} // closed when platform is there
 }
 
-// Start starts a vSphere with one datacenter. Everything in it is over with
-// Close, or with this process.
-func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
+// platform is what a lab simulates.
+type platform interface {
+	URL() string
+	Username() string
+	Password() string
+	// GuestEnded says that the guest of a VM has ended by itself.
+	GuestEnded(vm string)
+	// Close ends the platform and switches its VMs off.
+	Close()
+
+	// storage is the directory of the disks that a job leaves.
+	storage() string
+	// target is where in the platform a job can run, without a credential.
+	target() job.Target
+	// diskFile gives the file of the disk that a request calls name.
+	diskFile(name string) (file string, ok bool)
+}
+
+// opener starts a platform whose disks are below dir.
+type opener func(dir string, cfg Config, guests guest.Guests) (platform, error)
+
+// start starts a lab of the platform that open starts, whose VMs start from an
+// appliance in that format.
+func start(ctx context.Context, cfg Config, format export.Format, open opener) (_ *Lab, err error) {
 	l := &Lab{dir: cfg.Dir, WorkerHost: "127.0.0.1", up: make(chan struct{})}
 	if cfg.Dir == "" {
 		if l.dir, err = os.MkdirTemp("", "imageport-lab-"); err != nil {
@@ -72,27 +86,27 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	if l.Appliance, err = l.appliance(ctx, cfg); err != nil {
+	if l.Appliance, err = l.appliance(ctx, cfg, format); err != nil {
 		return nil, err
 	}
 	guests, err := l.newGuests(cfg)
 	if err != nil {
 		return nil, err
 	}
-	v, err := vcenter.Start(vcenter.Config{Listen: cfg.Listen, Dir: filepath.Join(l.dir, datastores), Username: Username, Guests: guests})
+	p, err := open(l.dir, cfg, guests)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	l.VCenter = v
+	l.platform = p
 	close(l.up)
 	return l, nil
 }
 
-// appliance gives the path of an OVA for the worker.
-func (l *Lab) appliance(ctx context.Context, cfg Config) (string, error) {
+// appliance gives the path of an appliance for the worker.
+func (l *Lab) appliance(ctx context.Context, cfg Config, format export.Format) (string, error) {
 	if cfg.Appliance == "" {
-		path := filepath.Join(l.dir, "appliance.ova")
-		return path, StandIn(ctx, path)
+		path := filepath.Join(l.dir, "appliance."+string(format))
+		return path, StandIn(ctx, path, format)
 	}
 	path, err := filepath.Abs(cfg.Appliance)
 	if err == nil {
@@ -105,11 +119,11 @@ func (l *Lab) appliance(ctx context.Context, cfg Config) (string, error) {
 }
 
 // newGuests gives what runs in the VMs.
-func (l *Lab) newGuests(cfg Config) (vcenter.Guests, error) {
+func (l *Lab) newGuests(cfg Config) (guest.Guests, error) {
 	dir := l.Guests()
 	ended := func(vm string) {
 		<-l.up
-		l.VCenter.GuestEnded(vm)
+		l.platform.GuestEnded(vm)
 	}
 	if cfg.Appliance == "" {
 		p, err := NewProcesses(ProcessesConfig{Dir: dir, Program: cfg.AgentProgram, Args: []string{"agent", "--seed"}, Ended: ended, Log: cfg.Log})
@@ -127,30 +141,42 @@ func (l *Lab) newGuests(cfg Config) (vcenter.Guests, error) {
 	return m, nil
 }
 
+// URL is that of the platform's API.
+func (l *Lab) URL() string { return l.platform.URL() }
+
+// Username is the only one that may log in.
+func (l *Lab) Username() string { return l.platform.Username() }
+
+// Password is that of Username.
+func (l *Lab) Password() string { return l.platform.Password() }
+
 // Guests is the directory of the guests' files: one for each that runs.
 func (l *Lab) Guests() string { return filepath.Join(l.dir, "guests") }
 
 // Logs is the directory of what guests say, a file for each VM.
 func (l *Lab) Logs() string { return filepath.Join(l.Guests(), logs) }
 
-// Datastore is the directory of the datastore that Target names.
-func (l *Lab) Datastore() string { return filepath.Join(l.dir, datastores, datastore) }
+// Storage is the directory of the datastore or storage repository that Target
+// names.
+func (l *Lab) Storage() string { return l.platform.storage() }
+
+// DiskFile gives the file of a disk on this machine: what a request calls
+// name in its outputDiskName. It is a VMDK on vSphere, raw on XenServer.
+func (l *Lab) DiskFile(name string) (file string, ok bool) { return l.platform.diskFile(name) }
 
 // Target is what a request says of the lab, with the credential of that id: the
 // specification's keys.
 func (l *Lab) Target(credentialID string) job.Target {
-	t := job.Target{Platform: job.PlatformVSphere, PlatformCredentialID: credentialID}
-	t.VCenterHost, t.VCenterPort = l.VCenter.Host(), l.VCenter.Port()
-	t.VCenterSSLFingerprint = l.VCenter.Fingerprint()
-	t.Datacenter, t.Datastore, t.Cluster, t.Network = "DC0", datastore, "DC0_C0", "VM Network"
+	t := l.platform.target()
+	t.PlatformCredentialID = credentialID
 	return t
 }
 
-// Close ends the vCenter and its guests. A directory that was given stays, with
-// what is in the datastores.
+// Close ends the platform and its guests. A directory that was given stays, with
+// the disks.
 func (l *Lab) Close() error {
-	if l.VCenter != nil {
-		l.VCenter.Close()
+	if l.platform != nil {
+		l.platform.Close()
 	}
 	if l.guests != nil {
 		l.guests.stop()

@@ -1,30 +1,33 @@
 package lab
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"imageport/appliance/seedsource/media"
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 	"imageport/platforms/cedir"
 )
-
-// efi is what vSphere calls the firmware that is not a BIOS
-// (GuestOsDescriptorFirmwareType).
-const efi = "efi"
 
 // varsFile is a machine's own NVRAM, in its directory.
 const varsFile = "vars.fd"
 
-// bus is the SCSI controller of the VM's disks. OVMF has no driver for it:
-// bootBus is that of the first disk, which the machine starts from.
+// bus is the SCSI controller of the VM's disks. OVMF has no driver for it, and it
+// has no LUN but 0: bootBus is that of the first disk, which the machine starts
+// from, and of those that are known by their LUN.
 const bus, bootBus = "scsi", "boot"
+
+// lunTarget is the SCSI target whose LUNs are those that a platform gives. The
+// first disk is another one if it is not among them.
+const lunTarget = 1
 
 // arguments are QEMU's for the VM. The machine speaks on its serial port to the
 // file console.
-func (cfg MachinesConfig) arguments(vm vcenter.VM, console string) ([]string, error) {
+func (cfg MachinesConfig) arguments(vm guest.VM, console string) ([]string, error) {
 	args := []string{
 		"-name", escape(vm.Name), "-uuid", vm.UUID,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -45,18 +48,13 @@ func (cfg MachinesConfig) arguments(vm vcenter.VM, console string) ([]string, er
 		return map[string]any{"node-name": name, "driver": "raw", "read-only": readOnly, "file": map[string]any{"driver": "file", "filename": file}}
 	}
 	var nodes, devices []map[string]any
-	if vm.Firmware == efi {
+	if vm.Firmware == guest.UEFI {
 		args = append(args, "-machine", "pflash0=code,pflash1=vars")
 		nodes = append(nodes, raw("code", cfg.FirmwareCode, true), raw("vars", varsFile, false))
 	}
 	for i, d := range vm.Disks {
 		nodes = append(nodes, blockNode(d))
-		x := device(d, bus)
-		if i == 0 {
-			x = device(d, bootBus)
-			x["bootindex"] = 1
-		}
-		devices = append(devices, x)
+		devices = append(devices, device(d, i == 0))
 	}
 	for _, of := range []struct {
 		option string
@@ -74,27 +72,55 @@ func (cfg MachinesConfig) arguments(vm vcenter.VM, console string) ([]string, er
 }
 
 // blockNode is a disk as -blockdev and blockdev-add take it.
-func blockNode(d vcenter.Disk) map[string]any {
+func blockNode(d guest.Disk) map[string]any {
 	return map[string]any{
 		"node-name": nodeName(d), "driver": "raw", "discard": "unmap",
-		"file": map[string]any{"driver": "file", "filename": d.Flat, "discard": "unmap"},
+		"file": map[string]any{"driver": "file", "filename": d.File, "discard": "unmap"},
 	}
 }
 
-// device is a disk on a controller, as -device and device_add take it. The guest is to hear of
-// errors, not to be stopped by them.
-func device(d vcenter.Disk, on string) map[string]any {
-	return map[string]any{
-		"driver": "scsi-hd", "bus": on + ".0", "id": deviceID(d), "drive": nodeName(d), "serial": d.Serial,
+// checkDevice refuses a disk that QEMU could not give to a guest.
+func checkDevice(vm string, d guest.Disk) error {
+	if err := checkDisk(vm, d); err != nil {
+		return err
+	}
+	if strings.HasPrefix(d.Selector, "xen:") {
+		return fmt.Errorf("lab: VM %q: disk %s is %s, and QEMU has no Xen devices: guests of such VMs are processes", vm, d.Name, d.Selector)
+	}
+	return nil
+}
+
+// device is a disk on its controller, as -device and device_add take it. The
+// guest is to hear of errors, not to be stopped by them.
+func device(d guest.Disk, boots bool) map[string]any {
+	x := map[string]any{
+		"driver": "scsi-hd", "bus": bus + ".0", "id": deviceID(d), "drive": nodeName(d),
 		"werror": "report", "rerror": "report",
 	}
+	kind, value, _ := strings.Cut(d.Selector, ":")
+	switch kind {
+	case "serial":
+		x["serial"] = value
+	case "lun":
+		x["bus"], x["scsi-id"], x["lun"] = bootBus+".0", lunTarget, json.Number(value)
+	}
+	if boots {
+		x["bus"], x["bootindex"] = bootBus+".0", 1
+	}
+	return x
 }
 
 // nodeName is QEMU's name for the disk as a file. It has 31 characters at most.
-func nodeName(d vcenter.Disk) string { return "disk-" + d.Serial[:24] }
+func nodeName(d guest.Disk) string { return "disk-" + nameOf(d) }
 
 // deviceID is QEMU's name for the disk as a device.
-func deviceID(d vcenter.Disk) string { return "scsi-" + d.Serial }
+func deviceID(d guest.Disk) string { return "scsi-" + nameOf(d) }
+
+// nameOf is a name for the disk in QEMU's own alphabet.
+func nameOf(d guest.Disk) string {
+	sum := sha256.Sum256([]byte(d.File))
+	return hex.EncodeToString(sum[:12])
+}
 
 // escape protects a name in a list of options.
 func escape(name string) string { return strings.ReplaceAll(name, ",", ",,") }

@@ -10,14 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 )
 
 // Machines are guests that are the whole appliance, in QEMU, started from the
 // VM's own first disk. The machine has what QEMU has of a VM's usual hardware on
 // vSphere: a PVSCSI controller and a VMXNET3 card. Two things are not as there:
 // the first disk is on a controller that QEMU's firmware has a driver for, and
-// the seed comes by QEMU's fw_cfg, because QEMU has no guestinfo.
+// the seed comes by QEMU's fw_cfg, because QEMU has no guestinfo. Disks have a
+// serial number, or a LUN. A VM with devices of Xen cannot run: QEMU has none.
 //
 // The network is QEMU's own (user), in which this machine is 10.0.2.2.
 type Machines struct {
@@ -25,7 +26,7 @@ type Machines struct {
 	cfg MachinesConfig
 }
 
-var _ vcenter.Guests = (*Machines)(nil)
+var _ guest.Guests = (*Machines)(nil)
 
 // MachinesConfig says how to run machines.
 type MachinesConfig struct {
@@ -71,13 +72,12 @@ func NewMachines(cfg MachinesConfig) (*Machines, error) {
 	return &Machines{host: h, cfg: cfg}, nil
 }
 
-// PowerOn implements vcenter.Guests.
-func (m *Machines) PowerOn(vm vcenter.VM) error {
-	seed, err := seedOf(vm)
-	if err != nil || seed == nil {
-		return err
+// PowerOn implements guest.Guests.
+func (m *Machines) PowerOn(vm guest.VM) error {
+	if len(vm.Seed) == 0 {
+		return nil
 	}
-	dir, err := m.room(vm.Name, seed)
+	dir, err := m.room(vm.Name, vm.Seed)
 	if err != nil {
 		return err
 	}
@@ -89,16 +89,16 @@ func (m *Machines) PowerOn(vm vcenter.VM) error {
 	return nil
 }
 
-func (m *Machines) powerOn(vm vcenter.VM, dir string) (*guest, error) {
+func (m *Machines) powerOn(vm guest.VM, dir string) (*running, error) {
 	if len(vm.Disks) == 0 {
 		return nil, fmt.Errorf("lab: VM %q has no disk to start from", vm.Name)
 	}
 	for _, d := range vm.Disks {
-		if err := checkDisk(vm.Name, d); err != nil {
+		if err := checkDevice(vm.Name, d); err != nil {
 			return nil, err
 		}
 	}
-	if vm.Firmware == efi {
+	if vm.Firmware == guest.UEFI {
 		vars, err := os.ReadFile(m.cfg.FirmwareVars)
 		if err != nil {
 			return nil, err
@@ -133,28 +133,28 @@ func (m *Machines) powerOn(vm vcenter.VM, dir string) (*guest, error) {
 	return g, nil
 }
 
-// Attach implements vcenter.Guests.
-func (m *Machines) Attach(vm string, d vcenter.Disk) error {
-	g, ok := m.guest(vm)
+// Attach implements guest.Guests.
+func (m *Machines) Attach(vm string, d guest.Disk) error {
+	g, ok := m.runs(vm)
 	if !ok {
 		return nil
 	}
-	if err := checkDisk(vm, d); err != nil {
+	if err := checkDevice(vm, d); err != nil {
 		return err
 	}
 	if err := g.control.run("blockdev-add", blockNode(d)); err != nil {
-		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Datastore, err)
+		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Name, err)
 	}
-	if err := g.control.run("device_add", device(d, bus)); err != nil {
-		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Datastore, errors.Join(err, g.control.run("blockdev-del", map[string]any{"node-name": nodeName(d)})))
+	if err := g.control.run("device_add", device(d, false)); err != nil {
+		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Name, errors.Join(err, g.control.run("blockdev-del", map[string]any{"node-name": nodeName(d)})))
 	}
 	return nil
 }
 
-// Detach implements vcenter.Guests. What the guest has written is in the file
+// Detach implements guest.Guests. What the guest has written is in the file
 // then.
-func (m *Machines) Detach(vm string, d vcenter.Disk) error {
-	g, ok := m.guest(vm)
+func (m *Machines) Detach(vm string, d guest.Disk) error {
+	g, ok := m.runs(vm)
 	if !ok {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (m *Machines) Detach(vm string, d vcenter.Disk) error {
 		err = g.control.run("blockdev-del", map[string]any{"node-name": nodeName(d)})
 	}
 	if err != nil {
-		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Datastore, err)
+		return fmt.Errorf("lab: VM %q: disk %s: %w", vm, d.Name, err)
 	}
 	return nil
 }

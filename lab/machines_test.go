@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"debug/pe"
 	"encoding/binary"
-	"encoding/hex"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,12 +16,12 @@ import (
 
 	"imageport/appliance/export"
 	"imageport/appliance/uki"
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 	"imageport/testkit/cevm"
 )
 
 // trialAppliance is the appliance's disk with the program in trial as its agent.
-func trialAppliance(t *testing.T) vcenter.Disk {
+func trialAppliance(t *testing.T) guest.Disk {
 	t.Helper()
 	dir := t.TempDir()
 	program, raw := filepath.Join(dir, "trial"), filepath.Join(dir, "raw")
@@ -44,7 +44,7 @@ func trialAppliance(t *testing.T) vcenter.Disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return vcenter.Disk{Serial: strings.Repeat("0", 32), Flat: raw, SizeBytes: info.SizeBytes, Datastore: "[LocalDS_0] ce/ce.vmdk"}
+	return guest.Disk{Selector: "serial:" + strings.Repeat("0", 32), File: raw, SizeBytes: info.SizeBytes, Name: "[LocalDS_0] ce/ce.vmdk"}
 }
 
 // replaceInitrd builds the UKI anew, with another initial RAM file system.
@@ -83,16 +83,16 @@ func replaceInitrd(t *testing.T, path string, initrd []byte) []byte {
 }
 
 // disk makes a disk that begins with some words.
-func disk(t *testing.T, number byte, begins string) vcenter.Disk {
+func disk(t *testing.T, selector, begins string) guest.Disk {
 	t.Helper()
-	d := vcenter.Disk{
-		Serial: hex.EncodeToString(bytes.Repeat([]byte{number}, 16)), SizeBytes: 2 << 20,
-		Flat: filepath.Join(t.TempDir(), "x, y-flat.vmdk"), Datastore: "[LocalDS_0] x.vmdk",
+	d := guest.Disk{
+		Selector: selector, SizeBytes: 2 << 20,
+		File: filepath.Join(t.TempDir(), "x, y-flat.vmdk"), Name: "[LocalDS_0] x.vmdk",
 	}
-	if err := os.WriteFile(d.Flat, []byte(begins), 0o600); err != nil {
+	if err := os.WriteFile(d.File, []byte(begins), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(d.Flat, d.SizeBytes); err != nil {
+	if err := os.Truncate(d.File, d.SizeBytes); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -118,9 +118,9 @@ func await(t *testing.T, what string, ok func() bool, detail func() string) {
 }
 
 // at is what a disk's file has at an offset.
-func at(t *testing.T, d vcenter.Disk, offset, n int64) string {
+func at(t *testing.T, d guest.Disk, offset, n int64) string {
 	t.Helper()
-	b, err := os.ReadFile(d.Flat)
+	b, err := os.ReadFile(d.File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,8 @@ func at(t *testing.T, d vcenter.Disk, offset, n int64) string {
 }
 
 // The real appliance starts on a VM's hardware and knows the disks that its VM
-// has, gets and loses by their serial numbers; what it writes is in their files.
+// has, gets and loses by their serial numbers or LUNs; what it writes is in their
+// files.
 func TestMachine(t *testing.T) {
 	t.Parallel()
 	ended := make(chan string, 1)
@@ -137,7 +138,10 @@ func TestMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
-	first, second, last := disk(t, 0xa1, "who is there?"), disk(t, 0xb2, "who is there?"), disk(t, 0xc3, "good night")
+	const firstIs, secondIs, thirdIs = "6000c290a1a1a1a1a1a1a1a1a1a1a1a1", "6000c290b2b2b2b2b2b2b2b2b2b2b2b2", "LUN 3"
+	const asks = "who is there?"
+	first, second, third := disk(t, "serial:"+firstIs, asks), disk(t, "serial:"+secondIs, asks), disk(t, "lun:3", asks)
+	last := disk(t, "lun:0", "good night")
 	vm := newVM("ce-0123456789ab", trialAppliance(t), first)
 	if err := m.PowerOn(vm); err != nil {
 		t.Fatal(err)
@@ -146,22 +150,27 @@ func TestMachine(t *testing.T) {
 		t.Error("a VM has two guests")
 	}
 	said(t, m.host, vm.Name, `seed from=fw_cfg ce=ce-0123456789ab`)
-	said(t, m.host, vm.Name, `disk serial=`+first.Serial+` bytes=2097152 begins="who is there\?"`)
-	if err := m.Attach(vm.Name, second); err != nil {
-		t.Fatal(err)
+	said(t, m.host, vm.Name, `disk is=.*`+firstIs+`.* bytes=2097152 begins="who is there\?"`)
+	for is, d := range map[string]guest.Disk{secondIs: second, thirdIs: third} {
+		if err := m.Attach(vm.Name, d); err != nil {
+			t.Fatal(err)
+		}
+		said(t, m.host, vm.Name, `disk is=.*`+is)
+		if err := m.Attach(vm.Name, d); err == nil {
+			t.Error("a disk is attached twice")
+		}
 	}
-	said(t, m.host, vm.Name, `disk serial=`+second.Serial)
-	if err := m.Attach(vm.Name, second); err == nil {
-		t.Error("a disk is attached twice")
+	if err := m.Attach(vm.Name, disk(t, "xen:51728", "")); err == nil || !strings.Contains(err.Error(), "no Xen devices") {
+		t.Errorf("got %v", err)
 	}
-	for _, d := range []vcenter.Disk{second, first} {
+	for is, d := range map[string]guest.Disk{thirdIs: third, secondIs: second, firstIs: first} {
 		if err := m.Detach(vm.Name, d); err != nil {
 			t.Fatal(err)
 		}
 		if got := at(t, d, 1<<20, 32); got != "a machine" {
-			t.Errorf("disk %s has %q", d.Serial, got)
+			t.Errorf("disk %s has %q", d.Selector, got)
 		}
-		said(t, m.host, vm.Name, `disk gone serial=`+d.Serial)
+		said(t, m.host, vm.Name, `disk gone is=.*`+is)
 	}
 	if err := m.Detach(vm.Name, second); err == nil {
 		t.Error("a disk is detached twice")
@@ -193,14 +202,43 @@ func TestMachineDoesNotStart(t *testing.T) {
 	if err := m.PowerOn(newVM("ce-0123456789ab")); err == nil || !strings.Contains(err.Error(), "no disk to start from") {
 		t.Errorf("got %v", err)
 	}
-	vm := newVM("ce-0123456789ab", disk(t, 1, ""))
-	if err := m.PowerOn(vm); err == nil || !strings.Contains(err.Error(), "did not start") {
-		t.Errorf("got %v", err)
-	}
-	if _, ok := m.guest(vm.Name); ok {
-		t.Error("it has a guest")
+	for selector, says := range map[string]string{"serial:out-1": "did not start", "xen:51712": "no Xen devices"} {
+		vm := newVM("ce-0123456789ab", disk(t, selector, ""))
+		if err := m.PowerOn(vm); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v", selector, err)
+		}
+		if _, ok := m.runs(vm.Name); ok {
+			t.Error("it has a guest")
+		}
 	}
 	if _, err := NewMachines(MachinesConfig{Dir: t.TempDir(), FirmwareCode: "none"}); err == nil {
 		t.Error("a firmware that is not there is taken")
+	}
+}
+
+// A disk is on the controller where the guest finds it, and only what it has to
+// find it by is told.
+func TestDevice(t *testing.T) {
+	t.Parallel()
+	for _, of := range []struct {
+		selector string
+		boots    bool
+		want     string
+	}{
+		{"serial:out-1", false, `{"bus":"scsi.0","serial":"out-1"}`},
+		{"serial:out-1", true, `{"bootindex":1,"bus":"boot.0","serial":"out-1"}`},
+		{"lun:3", false, `{"bus":"boot.0","lun":3,"scsi-id":1}`},
+		{"", true, `{"bootindex":1,"bus":"boot.0"}`},
+	} {
+		x := device(guest.Disk{Selector: of.selector, File: "/x"}, of.boots)
+		for _, common := range []string{"driver", "id", "drive", "werror", "rerror"} {
+			if x[common] == nil {
+				t.Errorf("%s: no %s", of.selector, common)
+			}
+			delete(x, common)
+		}
+		if got, err := json.Marshal(x); err != nil || string(got) != of.want {
+			t.Errorf("%s: got %s, %v, want %s", of.selector, got, err, of.want)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func (p *Processes) PowerOn(vm guest.VM) error {
 	return nil
 }
 
-func (p *Processes) powerOn(vm guest.VM, dir string) (*guest, error) {
+func (p *Processes) powerOn(vm guest.VM, dir string) (*running, error) {
 	if err := os.WriteFile(filepath.Join(dir, cedir.LockFile), nil, 0o600); err != nil {
 		return nil, err
 	}
@@ -90,9 +90,9 @@ func (p *Processes) powerOn(vm guest.VM, dir string) (*guest, error) {
 	return p.start(vm.Name, dir, exec.Command(p.program, args...))
 }
 
-// link shows the agent in dir a disk.
+// link shows the agent in dir a disk, if it has a way to look for it.
 func link(vm, dir string, d guest.Disk) error {
-	if err := checkDisk(vm, d); err != nil {
+	if err := checkDisk(vm, d); err != nil || d.Selector == "" {
 		return err
 	}
 	return os.Symlink(d.File, filepath.Join(dir, agentDisks, d.Selector))
@@ -100,7 +100,7 @@ func link(vm, dir string, d guest.Disk) error {
 
 // Attach implements guest.Guests.
 func (p *Processes) Attach(vm string, d guest.Disk) error {
-	g, ok := p.guest(vm)
+	g, ok := p.runs(vm)
 	if !ok {
 		return nil
 	}
@@ -109,7 +109,7 @@ func (p *Processes) Attach(vm string, d guest.Disk) error {
 
 // Detach implements guest.Guests.
 func (p *Processes) Detach(vm string, d guest.Disk) error {
-	g, ok := p.guest(vm)
+	g, ok := p.runs(vm)
 	if !ok || !selectorPattern.MatchString(d.Selector) {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,8 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"imageport/appliance/seedsource/media"
-	"imageport/lab/vcenter"
+	"imageport/lab/guest"
 	"imageport/platforms/local"
 	"imageport/platforms/platformtest"
 )
@@ -73,14 +73,14 @@ func agentMain(seedFile string) int {
 }
 
 // newVM is a VM with a seed.
-func newVM(name string, disks ...vcenter.Disk) vcenter.VM {
+func newVM(name string, disks ...guest.Disk) guest.VM {
 	raw, err := platformtest.Seed("0123456789ab", time.Now().Add(time.Hour)).Encode()
 	if err != nil {
 		panic(err)
 	}
-	return vcenter.VM{
-		Name: name, UUID: "564d8c62-0000-4000-8000-0123456789ab", Firmware: "efi", CPUs: 2, MemoryMB: 512,
-		ExtraConfig: map[string]string{media.GuestInfo: media.Base64(raw)}, Disks: disks,
+	return guest.VM{
+		Name: name, UUID: "564d8c62-0000-4000-8000-0123456789ab", Firmware: guest.UEFI, CPUs: 2, MemoryMB: 512,
+		Seed: raw, Disks: disks,
 	}
 }
 
@@ -127,8 +127,8 @@ func over(t *testing.T, pid int) {
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	p := newProcesses(t, t.TempDir(), func(vm string) { t.Errorf("%s has ended by itself", vm) })
-	first, second := disk(t, 0xa1, ""), disk(t, 0xb2, "")
-	vm := newVM("ce-0123456789ab", first)
+	first, second, third := disk(t, "serial:6000c290a1a1a1a1a1a1a1a1a1a1a1a1", ""), disk(t, "xen:51728", ""), disk(t, "lun:2", "")
+	vm := newVM("ce-0123456789ab", disk(t, "", "good night"), first)
 	for range 2 { // a VM may be switched on again
 		if err := p.PowerOn(vm); err != nil {
 			t.Fatal(err)
@@ -137,29 +137,31 @@ func TestProcess(t *testing.T) {
 			t.Error("a VM has two guests")
 		}
 		seed := filepath.Join(p.dir, vm.Name, "seed.json")
-		if b, err := os.ReadFile(seed); err != nil || media.Base64(b) != vm.ExtraConfig[media.GuestInfo] {
+		if b, err := os.ReadFile(seed); err != nil || !bytes.Equal(b, vm.Seed) {
 			t.Errorf("the seed is %d bytes, %v", len(b), err)
 		}
 		if st, err := os.Stat(seed); err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("the seed: %v, %v", st.Mode(), err)
 		}
 		child := p.child(t, vm.Name)
-		said(t, p.host, vm.Name, "disk serial:"+first.Serial)
-		if err := p.Attach(vm.Name, second); err != nil {
-			t.Fatal(err)
+		said(t, p.host, vm.Name, "disk "+first.Selector)
+		for _, d := range []guest.Disk{second, third} {
+			if err := p.Attach(vm.Name, d); err != nil {
+				t.Fatal(err)
+			}
+			said(t, p.host, vm.Name, "disk "+d.Selector)
+			if err := p.Attach(vm.Name, d); err == nil {
+				t.Error("a disk is attached twice")
+			}
 		}
-		said(t, p.host, vm.Name, "disk serial:"+second.Serial)
-		if err := p.Attach(vm.Name, second); err == nil {
-			t.Error("a disk is attached twice")
-		}
-		for _, d := range []vcenter.Disk{first, second} {
+		for _, d := range []guest.Disk{first, second, third} {
 			if got := at(t, d, 1<<20, 32); got != "a process" {
-				t.Errorf("disk %s has %q", d.Serial, got)
+				t.Errorf("disk %s has %q", d.Selector, got)
 			}
 			if err := p.Detach(vm.Name, d); err != nil {
 				t.Error(err)
 			}
-			if _, err := os.Lstat(filepath.Join(p.dir, vm.Name, "disks", "serial:"+d.Serial)); err == nil {
+			if _, err := os.Lstat(filepath.Join(p.dir, vm.Name, "disks", d.Selector)); err == nil {
 				t.Error("the link is left")
 			}
 		}
@@ -179,7 +181,7 @@ func TestProcessEnds(t *testing.T) {
 	t.Parallel()
 	ended := make(chan string, 2)
 	p := newProcesses(t, t.TempDir(), func(vm string) { ended <- vm })
-	vm := newVM("ce-0123456789ab", disk(t, 1, "good night"))
+	vm := newVM("ce-0123456789ab", disk(t, "lun:0", "good night"))
 	if err := p.PowerOn(vm); err != nil {
 		t.Fatal(err)
 	}
@@ -200,29 +202,31 @@ func TestProcessEnds(t *testing.T) {
 func TestNoGuest(t *testing.T) {
 	t.Parallel()
 	p := newProcesses(t, t.TempDir(), nil)
-	plain := vcenter.VM{Name: "win10", ExtraConfig: map[string]string{"guestinfo.metadata": "x"}, Disks: []vcenter.Disk{{}}}
+	plain := guest.VM{Name: "win10", Disks: []guest.Disk{{}}}
 	if err := p.PowerOn(plain); err != nil {
 		t.Error(err)
 	}
-	if err := p.Attach(plain.Name, vcenter.Disk{}); err != nil {
+	if err := p.Attach(plain.Name, guest.Disk{}); err != nil {
 		t.Error(err)
 	}
-	if err := p.Detach(plain.Name, vcenter.Disk{}); err != nil {
+	if err := p.Detach(plain.Name, guest.Disk{}); err != nil {
 		t.Error(err)
 	}
 	p.PowerOff(plain.Name)
-	good := disk(t, 1, "")
-	for what, vm := range map[string]vcenter.VM{
-		"not in base64":          {Name: "ce-0123456789ab", ExtraConfig: map[string]string{media.GuestInfo: "t0ken!"}},
+	good := disk(t, "serial:out-1", "")
+	for what, vm := range map[string]guest.VM{
 		"no guest can run":       newVM(".."),
 		"VM of that name":        newVM("logs"),
 		`"a/b": no guest`:        newVM("a/b"),
-		`number "../../x"`:       newVM("ce-0123456789ab", vcenter.Disk{Serial: "../../x", Flat: good.Flat, SizeBytes: good.SizeBytes}),
-		"has no file":            newVM("ce-0123456789ab", vcenter.Disk{Serial: good.Serial, Flat: good.Flat + "x", SizeBytes: good.SizeBytes}),
-		"2097152 bytes, want 17": newVM("ce-0123456789ab", vcenter.Disk{Serial: good.Serial, Flat: good.Flat, SizeBytes: 17}),
+		`"serial:../../x"`:       newVM("ce-0123456789ab", guest.Disk{Selector: "serial:../../x", File: good.File, SizeBytes: good.SizeBytes}),
+		`"serial:.."`:            newVM("ce-0123456789ab", guest.Disk{Selector: "serial:..", File: good.File, SizeBytes: good.SizeBytes}),
+		`"lun:007"`:              newVM("ce-0123456789ab", guest.Disk{Selector: "lun:007", File: good.File, SizeBytes: good.SizeBytes}),
+		`selector "lun"`:         newVM("ce-0123456789ab", guest.Disk{Selector: "lun", File: good.File, SizeBytes: good.SizeBytes}),
+		"has no file":            newVM("ce-0123456789ab", guest.Disk{Selector: good.Selector, File: good.File + "x", SizeBytes: good.SizeBytes}),
+		"2097152 bytes, want 17": newVM("ce-0123456789ab", guest.Disk{Selector: good.Selector, File: good.File, SizeBytes: 17}),
 	} {
 		err := p.PowerOn(vm)
-		if err == nil || !strings.Contains(err.Error(), what) || strings.Contains(err.Error(), "t0ken") {
+		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}

@@ -9,16 +9,16 @@ import (
 	"imageport/appliance/export"
 )
 
-// StandIn writes an OVA to path that is like the appliance's in all but its
-// program, which does nothing. Guests that are processes do not start from it.
-// It is the same each time.
-func StandIn(ctx context.Context, path string) error {
+// StandIn writes a file to path that is like the appliance's in that format in all
+// but its program, which does nothing. Guests that are processes do not start
+// from it. It is the same each time.
+func StandIn(ctx context.Context, path string, format export.Format) error {
 	program := emptyProgram()
 	uki, err := export.Load(bytes.NewReader(program), int64(len(program)))
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
-	if _, err := export.WriteFile(ctx, path, export.OVA, uki, export.Options{Version: "stand-in of the lab"}); err != nil {
+	if _, err := export.WriteFile(ctx, path, format, uki, export.Options{Version: "stand-in of the lab"}); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	return nil

@@ -41,6 +41,9 @@ type OutputDisk struct {
 	// SizeBytes is the size of the disk that the CE sees, a multiple of
 	// job.DiskUnit.
 	SizeBytes int64 `json:"sizeBytes"`
+	// Firmware is what its content starts from, where the platform keeps that with
+	// a disk; "" if it is not known.
+	Firmware job.Firmware `json:"firmware,omitempty"`
 	// Provision says when its blocks are allocated, on a platform that has a
 	// choice. Empty is job.ProvisionThin.
 	Provision job.ProvisionType `json:"provision,omitempty"`

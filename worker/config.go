@@ -13,7 +13,6 @@ import (
 	"imageport/engine/share"
 	"imageport/platforms"
 	"imageport/platforms/qemu"
-	"imageport/platforms/vsphere"
 	"imageport/wallet"
 )
 
@@ -42,9 +41,6 @@ type Config struct {
 
 	// QEMU configures the platform "qemu", which is there if it has an image.
 	QEMU qemu.Config
-	// VSphere configures the platform "vSphere", which is there if it has an
-	// appliance or a template. Credentials come from the wallet.
-	VSphere vsphere.Config
 	// SweepEvery is how often what jobs left behind is looked for, by default
 	// every 15 minutes; negative: never.
 	SweepEvery time.Duration
@@ -52,7 +48,8 @@ type Config struct {
 	OutputDir string
 	// Log takes what the gateway has to tell.
 	Log *slog.Logger
-	// Platforms are further platforms. One called "local" replaces our own.
+	// Platforms are further platforms, which the caller closes when the worker has
+	// stopped. One called "local" replaces our own.
 	Platforms platforms.Registry
 	// Interceptors are called around ours, the first one outermost.
 	Interceptors []interceptor.WorkerInterceptor

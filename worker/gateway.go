@@ -57,23 +57,6 @@ func (w *Worker) shareCredential(ctx context.Context, id string) (share.Credenti
 	return share.Credential{Username: user.Username, Password: user.Password.Reveal(), Domain: user.Domain}, nil
 }
 
-// platformCredential gives a platform's user name and password.
-func (w *Worker) platformCredential(ctx context.Context, id string) (username, password string, err error) {
-	c, err := w.cfg.Wallet.Credential(ctx, id)
-	if err != nil {
-		return "", "", err
-	}
-	user, err := c.UsernamePassword()
-	if err != nil {
-		return "", "", err
-	}
-	name := user.Username
-	if user.Domain != "" {
-		name = user.Domain + `\` + name
-	}
-	return name, user.Password.Reveal(), nil
-}
-
 // credentialForCE gives the gateway a share's credential to hand out.
 func (w *Worker) credentialForCE(ctx context.Context, id string) (enrol.CredentialReply, error) {
 	c, err := w.shareCredential(ctx, id)

@@ -25,7 +25,6 @@ import (
 	"imageport/platforms"
 	"imageport/platforms/local"
 	"imageport/platforms/qemu"
-	"imageport/platforms/vsphere"
 	"imageport/workflows"
 )
 
@@ -42,7 +41,6 @@ type Worker struct {
 	drivers platforms.Registry
 	worker  worker.Worker
 	gateway *gateway.Gateway
-	vsphere *vsphere.Platform // nil if there is none
 	fatal   chan error
 }
 
@@ -99,28 +97,8 @@ func (w *Worker) openPlatforms() error {
 		}
 		w.drivers[job.PlatformQEMU] = platforms.Always(driver)
 	}
-	if cfg := w.cfg.VSphere; cfg.Appliance != "" || cfg.Template != "" {
-		cfg.Credential = w.platformCredential
-		var err error
-		if w.vsphere, err = vsphere.New(cfg); err != nil {
-			return err
-		}
-		w.drivers[job.PlatformVSphere] = w.vsphere.Open
-	}
 	maps.Copy(w.drivers, w.cfg.Platforms)
 	return nil
-}
-
-// closePlatforms ends what platforms have open.
-func (w *Worker) closePlatforms() {
-	if w.vsphere == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := w.vsphere.Close(ctx); err != nil {
-		w.log().Warn("sessions of vCenters may stay open for a while", "error", err)
-	}
 }
 
 func (w *Worker) log() *slog.Logger { return cmp.Or(w.cfg.Log, slog.Default()) }
@@ -132,7 +110,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	// What a worker that was killed has left mounted is in nobody's way, but it
 	// adds up.
 	_ = fusefile.CleanStale(os.TempDir())
-	defer w.closePlatforms()
 	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
 		w.gateway.Close()
 		if ctx.Err() != nil {

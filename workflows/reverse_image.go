@@ -103,7 +103,7 @@ func (r *reverseImage) preflight(ctx workflow.Context) error {
 
 // disk is the output disk, as it is ordered.
 func (r *reverseImage) disk() platforms.OutputDisk {
-	return platforms.OutputDisk{Name: r.req.OutputDiskName, SizeBytes: r.admitted.Approval.SizeBytes, Provision: r.req.ProvisionType}
+	return platforms.OutputDisk{Name: r.req.OutputDiskName, SizeBytes: r.admitted.Approval.SizeBytes, Firmware: r.admitted.Preview.Firmware, Provision: r.req.ProvisionType}
 }
 
 // attach gives the running CE the output disk, which it may have already.

@@ -99,9 +99,9 @@ func TestCredentials(t *testing.T) {
 				t.Errorf("%+v", m)
 			}
 			s.works("", "add", "managed", "--type", "Azure", "--identity", "managed")
-			s.works("", "remove", "managed")
+			s.works("", "remove", "managed", "--yes")
 			s.works("", "add", "here", "--type", "Gcp", "--application-default", "--project-id", "lab")
-			s.works("", "remove", "here")
+			s.works("", "remove", "here", "--yes")
 			s.works("", "add", "gcp", "--type", "GCP", "--key-file", s.write("key.json", testKey))
 			if list := decode[[]wallet.Metadata](t, s.works("", "list", "-o", "json")); len(list) != 3 || list[2].Username != "ce@lab" {
 				t.Errorf("%+v", list)

@@ -3,10 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,79 +45,168 @@ func (w *written) String() string {
 	return w.b.String()
 }
 
-// A lab runs until ^C, with its credential in the wallet, and leaves nothing.
-func TestLabVSphere(t *testing.T) {
-	t.Parallel()
-	s := newCredentialSite(t, "[gateway]\nlisten = \"127.0.0.1:7555\"\n")
+// runningLab is a lab that runs until ^C.
+type runningLab struct {
+	credentialSite
+	sheet     labSheet
+	out       *written
+	words     *written
+	interrupt func()
+	ended     chan int
+}
+
+// startLab runs `imageport lab` for a platform, with the credential "lab".
+func startLab(t *testing.T, platform string) runningLab {
+	t.Helper()
+	l := runningLab{
+		credentialSite: newCredentialSite(t, "[gateway]\nlisten = \"127.0.0.1:7555\"\n"),
+		out:            new(written), words: new(written), ended: make(chan int, 1),
+	}
 	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	var out, words written
-	ended := make(chan int, 1)
+	t.Cleanup(interrupt)
+	l.interrupt = interrupt
 	go func() {
-		ended <- run(ctx, []string{"--config", filepath.Join(s.dir, "config.toml"), "lab", "vsphere", "--credential", "lab", "-o", "json"}, strings.NewReader(""), &out, &words)
+		l.ended <- run(ctx, []string{"--config", filepath.Join(l.dir, "config.toml"), "lab", platform, "--credential", "lab", "-o", "json"}, strings.NewReader(""), l.out, l.words)
 	}()
-	var sheet labSheet
 	await(t, "up", func() bool {
-		if len(ended) > 0 {
-			t.Fatalf("it ended: %s", &words)
+		if len(l.ended) > 0 {
+			t.Fatalf("it ended: %s", l.words)
 		}
-		return json.Unmarshal([]byte(out.String()), &sheet) == nil
+		return json.Unmarshal([]byte(l.out.String()), &l.sheet) == nil
 	})
-	if sheet.GatewayAddress != "127.0.0.1:7555" || sheet.Request.Platform != job.PlatformVSphere || sheet.Request.PlatformCredentialID != "lab" {
-		t.Errorf("%+v", sheet)
+	return l
+}
+
+// A lab runs until ^C, with its credential in the wallet, and leaves nothing.
+func TestLab(t *testing.T) {
+	t.Parallel()
+	for command, platform := range map[string]struct {
+		name, username string
+		login          func(sheet labSheet, username, password string) error
+	}{
+		"vsphere":   {job.PlatformVSphere, "imageport-lab@vsphere.local", vSphereLogin},
+		"xenserver": {job.PlatformXenServer, "root", xenServerLogin},
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			l := startLab(t, command)
+			sheet := l.sheet
+			if sheet.GatewayAddress != "127.0.0.1:7555" || sheet.Request.Platform != platform.name || sheet.Request.PlatformCredentialID != "lab" {
+				t.Errorf("%+v", sheet)
+			}
+			for _, file := range []string{sheet.Appliance, sheet.Storage, sheet.Logs} {
+				if _, err := os.Stat(file); err != nil {
+					t.Error(err)
+				}
+			}
+			password := l.password(wallet.ProviderFile, "lab")
+			if strings.Contains(l.out.String()+l.words.String(), password) {
+				t.Error("it shows the password")
+			}
+			if err := platform.login(sheet, platform.username, password); err != nil {
+				t.Error(err)
+			}
+			if err := platform.login(sheet, platform.username, "x"+password); err == nil {
+				t.Error("another password is good, too")
+			}
+
+			second := call(t.Context(), "", "--config", filepath.Join(l.dir, "config.toml"), "lab", command, "--credential", "lab")
+			if second.code != exitFailed || !strings.Contains(second.err, `there is a credential "lab"`) || strings.Contains(second.err, "at https://") {
+				t.Errorf("%+v", second)
+			}
+
+			l.interrupt()
+			if code := <-l.ended; code != exitOK {
+				t.Errorf("exit code %d: %s", code, l.words)
+			}
+			if _, err := os.Stat(sheet.Appliance); err == nil {
+				t.Error("its files are left")
+			}
+			if r := l.works("", "list", "-o", "json"); strings.Contains(r.out, "lab") {
+				t.Errorf("the credential is left: %+v", r)
+			}
+		})
 	}
-	for _, file := range []string{sheet.Appliance, sheet.Datastore, sheet.Logs} {
-		if _, err := os.Stat(file); err != nil {
-			t.Error(err)
-		}
-	}
-	password := s.password(wallet.ProviderFile, "lab")
-	if strings.Contains(out.String()+words.String(), password) {
-		t.Error("it shows the password")
-	}
+}
+
+func vSphereLogin(sheet labSheet, username, password string) error {
 	u, err := url.Parse(sheet.URL)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	client := soap.NewClient(u, false)
 	client.SetThumbprint(u.Host, sheet.Request.VCenterSSLFingerprint)
-	c, err := vim25.NewClient(t.Context(), client)
+	c, err := vim25.NewClient(context.Background(), client)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	m := session.NewManager(c)
-	if err := m.Login(t.Context(), url.UserPassword("imageport-lab@vsphere.local", password)); err != nil {
-		t.Error(err)
-	}
+	return session.NewManager(c).Login(context.Background(), url.UserPassword(username, password))
+}
 
-	second := call(t.Context(), "", "--config", filepath.Join(s.dir, "config.toml"), "lab", "vsphere", "--credential", "lab")
-	if second.code != exitFailed || !strings.Contains(second.err, `there is a credential "lab"`) || strings.Contains(second.err, "at https://") {
-		t.Errorf("%+v", second)
+// xenServerLogin speaks as XAPI's documentation says: JSON-RPC 2.0 at /jsonrpc.
+func xenServerLogin(sheet labSheet, username, password string) error {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		InsecureSkipVerify: true,
+		VerifyConnection: func(s tls.ConnectionState) error {
+			sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+			if got := hex.EncodeToString(sum[:]); !strings.EqualFold(got, strings.ReplaceAll(sheet.Request.XenSSLFingerprint, ":", "")) {
+				return fmt.Errorf("the certificate is %s, the request says %s", got, sheet.Request.XenSSLFingerprint)
+			}
+			return nil
+		},
+	}}}
+	defer client.CloseIdleConnections()
+	body, err := json.Marshal(map[string]any{
+		"jsonrpc": "2.0", "id": 1, "method": "session.login_with_password", "params": []string{username, password, "1.0", "imageport"},
+	})
+	if err != nil {
+		return err
 	}
-
-	interrupt()
-	if code := <-ended; code != exitOK {
-		t.Errorf("exit code %d: %s", code, &words)
+	at := url.URL{Scheme: "https", Host: net.JoinHostPort(sheet.Request.XenHost, strconv.Itoa(sheet.Request.XenPort)), Path: "/jsonrpc"}
+	res, err := client.Post(at.String(), "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
 	}
-	if _, err := os.Stat(sheet.Appliance); err == nil {
-		t.Error("its files are left")
+	defer res.Body.Close()
+	var answer struct {
+		Result string
+		Error  struct{ Message string }
 	}
-	if r := s.works("", "list", "-o", "json"); strings.Contains(r.out, "lab") {
-		t.Errorf("the credential is left: %+v", r)
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return err
 	}
+	if answer.Result == "" {
+		return errors.New(answer.Error.Message)
+	}
+	return nil
 }
 
 // What is printed for people has all that they are to copy.
 func TestLabSheet(t *testing.T) {
 	t.Parallel()
-	s := labSheet{URL: "https://127.0.0.1:8989/sdk", GatewayAddress: "10.0.2.2:7443", Appliance: "/lab/appliance.ova", Datastore: "/lab/ds", Logs: "/lab/logs", guests: "in QEMU"}
-	s.Request.Platform, s.Request.VCenterHost, s.Request.VCenterPort, s.Request.Datastore = job.PlatformVSphere, "127.0.0.1", 8989, "LocalDS_0"
+	s := labSheet{URL: "https://127.0.0.1:8989", GatewayAddress: "10.0.2.2:7443", Appliance: "/lab/appliance", Storage: "/lab/ds", Logs: "/lab/logs"}
+	s.Request.Platform = "Zen"
+	s.Request.Datastore = "LocalDS_0"
+	r := labRun{
+		section: "zen", is: "A simulated Zen runs at %s. Compositing Engines run %s.", dir: "/lab", guests: guestsVM,
+		storage: func(t job.Target) string { return "datastore [" + t.Datastore + "]" },
+	}
 	var out bytes.Buffer
-	if err := (&app{out: &out, output: outputText}).printLab(s, "/etc/imageport/config.toml"); err != nil {
+	if err := (&app{out: &out, output: outputText}).printLab(r, s, "/etc/imageport/config.toml"); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"simulated", s.URL, "in QEMU", "/etc/imageport/config.toml", "[vsphere]\n  appliance = \"/lab/appliance.ova\"", `address = "10.0.2.2:7443"`,
-		`"platform": "vSphere"`, `"vCenterPort": 8989`, "[LocalDS_0] is /lab/ds", "The files stay"} {
+	for _, part := range []string{"simulated", s.URL, "in QEMU", "/etc/imageport/config.toml", "[zen]\n  appliance = \"/lab/appliance\"", `address = "10.0.2.2:7443"`,
+		`"platform": "Zen"`, `"datastore": "LocalDS_0"`, "datastore [LocalDS_0] is /lab/ds", "/lab/logs", "The files stay"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("%q is missing in\n%s", part, &out)
+		}
+	}
+	r.dir, r.guests = "", guestsProcess
+	out.Reset()
+	if err := (&app{out: &out, output: outputText}).printLab(r, s, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"as processes", "configuration needs", "removes all"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("%q is missing in\n%s", part, &out)
 		}
@@ -126,6 +223,9 @@ func TestLabRefused(t *testing.T) {
 		"vsphere now":                            "unknown command",
 		"vsph":                                   "did you mean vsphere",
 		"vsphere --guests vm --appliance /no/it": "/no/it",
+		"xenserver --listen 8989":                "--listen",
+		"xenserver --guests vm":                  "--guests",
+		"xen":                                    "did you mean xenserver",
 	} {
 		s := newCredentialSite(t, "")
 		r := call(t.Context(), "", append(append([]string{"lab"}, strings.Fields(args)...), "--config", filepath.Join(s.dir, "config.toml"))...)
@@ -137,7 +237,7 @@ func TestLabRefused(t *testing.T) {
 		}
 	}
 	r := call(t.Context(), "", "lab")
-	if r.code != exitOK || !strings.Contains(r.out, "It is a simulation") || !strings.Contains(r.out, "vsphere") {
+	if r.code != exitOK || !strings.Contains(r.out, "It is a simulation") || !strings.Contains(r.out, "vsphere") || !strings.Contains(r.out, "xenserver") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"imageport/config"
 	"imageport/job"
 	"imageport/platforms/qemu"
-	"imageport/platforms/vsphere"
 	"imageport/wallet"
 	"imageport/worker"
+	"imageport/worker/installed"
 )
 
 func (a *app) workerCommand() *cobra.Command {
@@ -50,6 +50,17 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		return err
 	}
 	defer c.Close()
+	placed, err := installed.Open(cfg, secrets)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logOutTimeout)
+		defer cancel()
+		if err := placed.Close(ctx); err != nil {
+			logger.Warn("sessions of platforms may stay open for a while", "error", err)
+		}
+	}()
 	w, err := worker.New(c, worker.Config{
 		ResourceLocation: cmp.Or(resourceLocation, cfg.ResourceLocation),
 		Namespace:        o.Namespace,
@@ -61,7 +72,7 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		AgentProgram:     cfg.Local.AgentProgram,
 		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
 		OutputDir:        cfg.Local.OutputDir,
-		VSphere:          vsphere.Config{Appliance: cfg.VSphere.Appliance, Template: cfg.VSphere.Template, MemoryMB: cfg.VSphere.MemoryMB, CPUs: cfg.VSphere.CPUs},
+		Platforms:        placed.Registry,
 		SweepEvery:       sweepEvery(cfg.Sweep),
 		Log:              logger,
 		QEMU: qemu.Config{Image: cfg.QEMU.Image, StateDir: cfg.QEMU.StateDir, Accel: cfg.QEMU.Accel, Firmware: cfg.QEMU.Firmware,
@@ -76,6 +87,9 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	return w.Run(ctx)
 }
+
+// logOutTimeout is how long the worker says good-bye to platforms.
+const logOutTimeout = 10 * time.Second
 
 // sweepEvery is how often a worker sweeps: never is negative.
 func sweepEvery(s config.Sweep) time.Duration {

@@ -44,7 +44,8 @@ const (
 // Disk is a virtual disk as a guest and this machine see it.
 type Disk struct {
 	// Selector is by what the guest finds the disk: a selector of
-	// platforms.BySerial, ByLUN or ByXen.
+	// platforms.BySerial, ByLUN or ByXen. It is empty for a disk that nobody looks
+	// for, such as one that a VM only starts from.
 	Selector string
 	// File has the disk's bytes on this machine, SizeBytes long, raw.
 	File      string

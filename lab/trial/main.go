@@ -43,7 +43,7 @@ const (
 )
 
 func work(ctx context.Context, s seed.Seed, log *slog.Logger) error {
-	known := map[string]bool{} // serial numbers
+	known := map[string]bool{} // disks as they describe themselves
 	for ctx.Err() == nil {
 		disks, err := blockdev.This.Disks()
 		if err != nil {
@@ -51,18 +51,16 @@ func work(ctx context.Context, s seed.Seed, log *slog.Logger) error {
 		}
 		there := map[string]bool{}
 		for _, d := range disks {
-			for _, id := range d.IDs {
-				there[id] = true
-			}
+			there[d.String()] = true
 			over, err := look(d, known, log)
 			if over || err != nil {
 				return err
 			}
 		}
-		for id := range known {
-			if !there[id] {
-				log.Info("disk gone", "serial", id)
-				delete(known, id)
+		for d := range known {
+			if !there[d] {
+				log.Info("disk gone", "is", d)
+				delete(known, d)
 			}
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -71,11 +69,7 @@ func work(ctx context.Context, s seed.Seed, log *slog.Logger) error {
 }
 
 func look(d blockdev.Disk, known map[string]bool, log *slog.Logger) (over bool, err error) {
-	fresh := false
-	for _, id := range d.IDs {
-		fresh = fresh || !known[id]
-	}
-	if !fresh || d.ReadOnly {
+	if known[d.String()] || d.ReadOnly {
 		return false, nil
 	}
 	f, err := os.OpenFile(d.Path, os.O_RDWR, 0)
@@ -99,9 +93,7 @@ func look(d blockdev.Disk, known map[string]bool, log *slog.Logger) (over bool, 
 	case end:
 		over = true
 	}
-	for _, id := range d.IDs {
-		known[id] = true
-		log.Info("disk", "serial", id, "bytes", d.SizeBytes, "begins", string(begin))
-	}
+	known[d.String()] = true
+	log.Info("disk", "is", d.String(), "bytes", d.SizeBytes, "begins", string(begin))
 	return over, nil
 }

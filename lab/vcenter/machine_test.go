@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
@@ -98,8 +99,9 @@ func TestSeedThatIsNoBase64(t *testing.T) {
 	s.must(vm.Reconfigure(ctx, types.VirtualMachineConfigSpec{ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: media.GuestInfo, Value: "t0ken!"}}}))
 	_, err := await(vm.PowerOn(ctx))
 	refused(t, err, &types.GenericVmConfigFault{})
-	if !strings.Contains(err.Error(), "not in base64") || strings.Contains(err.Error(), "t0ken") {
-		t.Errorf("it says %v", err)
+	var f *types.GenericVmConfigFault
+	if _, ok := fault.As(err, &f); !ok || !strings.Contains(f.Reason, "not in base64") || strings.Contains(f.Reason, "t0ken") {
+		t.Errorf("it says %+v", f)
 	}
 	if got := s.state(vm); got != types.VirtualMachinePowerStatePoweredOff || g.told() != "" {
 		t.Errorf("it is %s, told %q", got, g.told())

@@ -69,9 +69,11 @@ var vmCases = []testCase{
 // for, and platforms.OutputDisks and platforms.OutputVMs, if they implement
 // them. It calls newHarness once for each case.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
+	outcomes := newRecord(t)
 	for _, c := range cases(t, newHarness(t)) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			outcomes.watch(t, c.name)
 			h := newHarness(t)
 			t.Cleanup(func() { tidy(t, h) })
 			c.run(t, h)

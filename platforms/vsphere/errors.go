@@ -2,13 +2,8 @@ package vsphere
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"reflect"
 	"strings"
 
@@ -16,6 +11,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
+	"imageport/platforms/trust"
 )
 
 // maxText is how much of a vCenter's words goes into a message, in bytes.
@@ -86,7 +82,7 @@ func kindOf(err error) platforms.Kind {
 	if errors.Is(err, errContended) || errors.Is(err, errClosed) {
 		return platforms.Busy
 	}
-	return kindOfConnection(err)
+	return trust.KindOf(err)
 }
 
 // kindOfFault sorts the faults of the API. The order counts: some are special
@@ -115,31 +111,4 @@ func kindOfFault(f types.BaseMethodFault) platforms.Kind {
 		return platforms.BadRequest
 	}
 	return platforms.Internal
-}
-
-// kindOfConnection sorts the errors of connections.
-func kindOfConnection(err error) platforms.Kind {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-		return platforms.NotFound // a name that nobody has is not going to be there in a minute
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return platforms.BadRequest // no TLS on that port
-	}
-	if errors.Is(err, errUntrusted) || isCertificateError(err) {
-		return platforms.Denied
-	}
-	_, ofURL := errors.AsType[*url.Error](err)
-	_, ofNet := errors.AsType[net.Error](err)
-	if ofURL || ofNet || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
-		return platforms.Busy
-	}
-	return platforms.Internal
-}
-
-func isCertificateError(err error) bool {
-	_, verification := errors.AsType[*tls.CertificateVerificationError](err)
-	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
-	_, name := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	return verification || authority || name || invalid
 }

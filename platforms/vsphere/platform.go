@@ -15,6 +15,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/trust"
 )
 
 // Config is the configuration of the platform vSphere. Which vCenter, and where
@@ -114,7 +115,10 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 		return nil, platforms.Errorf(platforms.BadRequest, "vSphere: vCenterPort is %d", v.VCenterPort)
 	}
 	address := net.JoinHostPort(v.VCenterHost, strconv.Itoa(cmp.Or(v.VCenterPort, defaultPort)))
-	trust, err := parseTrust(v)
+	accepted, err := trust.Parse(trust.Wish{
+		CACertificate: v.VCenterSSLCACertificate, CAField: "vCenterSslCaCertificate",
+		Fingerprint: v.VCenterSSLFingerprint, FingerprintField: "vCenterSslFingerprint", AnyName: v.VCenterSSLNoCheckHostname,
+	})
 	if err != nil {
 		return nil, platforms.Errorf(platforms.BadRequest, "vSphere: vCenter %s: %w", address, err)
 	}
@@ -127,7 +131,7 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 	}
 	key := sessionKey{
 		address: address, username: username,
-		password: sha256.Sum256([]byte(password)), trust: trust.sum(),
+		password: sha256.Sum256([]byte(password)), trust: accepted.Sum(),
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +140,7 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 	}
 	s, ok := p.sessions[key]
 	if !ok {
-		s = newSession(address, username, password, trust, p.cfg)
+		s = newSession(address, username, password, accepted, p.cfg)
 		p.sessions[key] = s
 	}
 	return &Driver{p: p, session: s, where: where}, nil

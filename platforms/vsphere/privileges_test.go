@@ -3,6 +3,7 @@ package vsphere
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -150,5 +151,27 @@ func TestPrivilegesSuffice(t *testing.T) {
 		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.MakeVM, platformtest.Destroy, platformtest.List,
 	} {
 		do(t, h, verb)
+	}
+}
+
+// The script that makes the role has the privileges of the table, each once.
+func TestRoleScript(t *testing.T) {
+	const script = "../../docs/vsphere-role.sh"
+	b, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "privileges=(\n")
+	list, _, _ := strings.Cut(after, ")")
+	var want []string
+	for _, p := range privileges {
+		want = append(want, p.id)
+	}
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(strings.Fields(list), want) {
+		t.Errorf("%s has\n%s\nwant\n%s", script, list, strings.Join(want, "\n"))
+	}
+	if out, err := exec.CommandContext(t.Context(), "bash", "-n", script).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"imageport/platforms/trust"
 )
 
 const (
@@ -37,7 +39,7 @@ const (
 type session struct {
 	address            string // host:port
 	username, password string
-	trust              trust
+	trust              trust.Trust
 	poll               time.Duration
 	wrap               func(soap.RoundTripper) soap.RoundTripper
 
@@ -49,7 +51,7 @@ type session struct {
 	closed bool
 }
 
-func newSession(address, username, password string, t trust, cfg Config) *session {
+func newSession(address, username, password string, t trust.Trust, cfg Config) *session {
 	wrap := cfg.Wrap
 	if wrap == nil {
 		wrap = func(r soap.RoundTripper) soap.RoundTripper { return r }
@@ -97,8 +99,8 @@ func (s *session) connect(ctx context.Context) (*vim25.Client, error) {
 	transport := raw.DefaultTransport()
 	// The certificate is checked where we connect: nobody connects for us.
 	transport.Proxy = nil
-	transport.TLSClientConfig = s.trust.config(host)
-	transport.DialTLSContext = s.trust.dialer(s.address, raw.Thumbprint)
+	transport.TLSClientConfig = s.trust.Config(host)
+	transport.DialTLSContext = s.trust.Dialer(s.address, raw.Thumbprint)
 	transport.MaxIdleConnsPerHost = connections
 	client, err := vim25.NewClient(ctx, raw)
 	if err != nil {

@@ -16,41 +16,6 @@ import (
 
 var fixedTime = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func TestParseFingerprint(t *testing.T) {
-	sha1, sha256 := strings.Repeat("ab", 20), strings.Repeat("0c", 32)
-	colons := func(s string) string {
-		var parts []string
-		for i := 0; i < len(s); i += 2 {
-			parts = append(parts, s[i:i+2])
-		}
-		return strings.ToUpper(strings.Join(parts, ":"))
-	}
-	for _, s := range []string{
-		sha1, strings.ToUpper(sha1), colons(sha1), "sha1 Fingerprint=" + colons(sha1), "SHA1:" + sha1, strings.ReplaceAll(colons(sha1), ":", " "),
-		sha256, colons(sha256), "SHA256 Fingerprint=" + colons(sha256), "SHA-256:" + colons(sha256), " " + colons(sha256) + "\n",
-	} {
-		b, err := parseFingerprint(s)
-		if got := fmt.Sprintf("%x", b); err != nil || got != sha1 && got != sha256 {
-			t.Errorf("%q: %s, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"x", sha1[2:], sha1 + "00", "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"} {
-		if _, err := parseFingerprint(s); err == nil {
-			t.Errorf("%q is one", s)
-		}
-	}
-}
-
-func FuzzTrust(f *testing.F) {
-	f.Add("AA:BB", "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----")
-	f.Fuzz(func(t *testing.T, fingerprint, ca string) {
-		v := job.VSphere{VCenterSSLFingerprint: fingerprint, VCenterSSLCACertificate: ca}
-		if tr, err := parseTrust(v); err == nil && fingerprint != "" && len(tr.fingerprint) != 20 && len(tr.fingerprint) != 32 {
-			t.Errorf("%q is a fingerprint of %d bytes", fingerprint, len(tr.fingerprint))
-		}
-	})
-}
-
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -31,13 +31,20 @@ func (d demo) reverseImage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Whatever reads VMDKs can read it.
-	disk := filepath.Join(d.Outputs(), "images", "reversed-win10.vmdk")
-	if err := prove(ctx, ovmf.Options{Disk: disk, Format: "vmdk", BIOS: result.Firmware == job.BIOS}); err != nil {
+	disk, ok := d.Lab.DiskFile(result.Output)
+	if !ok {
+		return fmt.Errorf("%s has no disk %q", d.Platform(), result.Output)
+	}
+	// Whatever reads VMDKs can read the one on vSphere; on XenServer it is raw.
+	format := ""
+	if d.Platform() == job.PlatformVSphere {
+		format = "vmdk"
+	}
+	if err := prove(ctx, ovmf.Options{Disk: disk, Format: format, BIOS: result.Firmware == job.BIOS}); err != nil {
 		return err
 	}
 	fmt.Printf("result    %s, on this machine %s\n", result.Output, disk)
-	fmt.Printf("size      %d bytes, %d of them as the vDisk has them; %d changes let Windows start on vSphere\n", result.SizeBytes, result.VirtualSizeBytes, len(result.FixUps))
+	fmt.Printf("size      %d bytes, %d of them as the vDisk has them; %d changes let Windows start on %s\n", result.SizeBytes, result.VirtualSizeBytes, len(result.FixUps), d.Platform())
 	return nil
 }
 

@@ -1,8 +1,8 @@
 // Command demo runs the main jobs for real on one machine: a Temporal dev
 // server, a Samba with a Windows-like vDisk, one worker, and jobs started with
 // the Temporal CLI and the specification's JSON. With an appliance they run in
-// virtual machines of their own, with a lab on a simulated vSphere. It ends with
-// the results booted by firmware.
+// virtual machines of their own, with a lab on a simulated vSphere or XenServer.
+// It ends with the results booted by firmware.
 package main
 
 import (
@@ -23,11 +23,11 @@ import (
 
 // options are the command line.
 type options struct {
-	program   string // imageport
-	requests  string // directory of the specification's
-	appliance string // "" for processes
-	vSphere   bool
-	keep      bool
+	program            string // imageport
+	requests           string // directory of the specification's
+	appliance          string // "" for processes
+	vSphere, xenServer bool
+	keep               bool
 }
 
 func main() {
@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&o.requests, "requests", "job/testdata", "directory with the specification's requests")
 	flag.StringVar(&o.appliance, "appliance", "", "the appliance: run the jobs in virtual machines (its raw disk, with -vsphere its OVA)")
 	flag.BoolVar(&o.vSphere, "vsphere", false, "run the jobs on a simulated vSphere (imageport lab vsphere)")
+	flag.BoolVar(&o.xenServer, "xenserver", false, "run the jobs on a simulated XenServer (imageport lab xenserver)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -90,12 +91,18 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, temporal.Stop()) }()
 
 	what := "Samba on loopback with a 4 GiB Windows-like BIOS vDisk"
-	if o.vSphere {
+	switch {
+	case o.vSphere:
 		what = "simulated vCenter; Samba with a 4 GiB Windows-like vDisk"
+	case o.xenServer:
+		what = "simulated XenServer; Samba with a 4 GiB Windows-like vDisk"
 	}
 	var s *site.Site
 	err = step(what, func() (err error) {
-		s, err = site.Start(ctx, site.Options{Dir: dir, Program: o.program, Temporal: temporal, Image: winimage.Default(), Appliance: o.appliance, VSphere: o.vSphere})
+		s, err = site.Start(ctx, site.Options{
+			Dir: dir, Program: o.program, Temporal: temporal, Image: winimage.Default(),
+			Appliance: o.appliance, VSphere: o.vSphere, XenServer: o.xenServer,
+		})
 		return err
 	})
 	if err != nil {
@@ -114,7 +121,7 @@ func run(ctx context.Context, o options) (err error) {
 	defer worker.Stop()
 
 	d := demo{Site: s, requests: o.requests}
-	if o.vSphere {
+	if s.Lab != nil {
 		if err := d.reverseImage(ctx); err != nil {
 			return err
 		}

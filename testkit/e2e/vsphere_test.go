@@ -19,8 +19,14 @@ import (
 // vmdk gives the disk in a VMDK of the datastore, as QEMU reads it.
 func (r rig) vmdk(name string) string {
 	r.t.Helper()
+	return r.rawOf(r.output(name))
+}
+
+// rawOf gives the disk in a VMDK, as QEMU reads it.
+func (r rig) rawOf(vmdk string) string {
+	r.t.Helper()
 	raw := filepath.Join(r.t.TempDir(), "disk.raw")
-	if out, err := exec.Command("qemu-img", "convert", "-f", "vmdk", "-O", "raw", r.output(name), raw).CombinedOutput(); err != nil {
+	if out, err := exec.Command("qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, raw).CombinedOutput(); err != nil {
 		r.t.Fatalf("qemu-img: %v: %s", err, out)
 	}
 	return raw
@@ -30,6 +36,20 @@ func (r rig) vmdk(name string) string {
 func (r rig) images() []string {
 	r.t.Helper()
 	return slices.DeleteFunc(r.outputs(), func(path string) bool { return !strings.Contains(path, "/images/") })
+}
+
+// halfway starts a reverseImage job, and gives the door to the share at which it
+// waits when half of the copy is done.
+func (r rig) halfway(disk string) (id string, door *proxy.Proxy) {
+	r.t.Helper()
+	door = proxy.New(r.t, r.Samba.Addr())
+	door.StallAfter(proxy.Down, 24<<20)
+	id = r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
+		b["outputDiskName"] = disk
+		b["inputStorageLocation"].(map[string]any)["port"] = door.Port()
+	}))
+	r.until("the copy is half done", door.Stalled)
+	return id, door
 }
 
 // Both operations on a simulated vSphere: the versions of a vDisk, which one job
@@ -86,22 +106,10 @@ func TestVSphereSweep(t *testing.T) {
 	t.Parallel()
 	r := newRigWith(t, site.Options{Image: winimage.Small(), VSphere: true})
 	r.startWorker()
-	halfway := func(disk string) string {
-		door := proxy.New(t, r.Samba.Addr())
-		door.StallAfter(proxy.Down, 24<<20)
-		id := r.startOp(job.OpReverseImage, r.reverse(func(b map[string]any) {
-			b["outputDiskName"] = "[LocalDS_0] images/" + disk
-			b["inputStorageLocation"].(map[string]any)["port"] = door.Port()
-		}))
-		r.until("the copy is half done", door.Stalled)
-		r.until("there is a disk", func() bool { return len(r.images()) > 0 })
-		if disk == "lost.vmdk" {
-			r.killAgents()
-			door.Resume()
-		}
-		return id
-	}
-	lost := halfway("lost.vmdk")
+	lost, door := r.halfway("[LocalDS_0] images/lost.vmdk")
+	r.until("there is a disk", func() bool { return len(r.images()) > 0 })
+	r.killAgents()
+	door.Resume()
 	res := r.completed(lost, 2*time.Minute)
 	r.record("reverseRecovered", lost)
 	if res.CompositingEngines != 2 {
@@ -112,7 +120,7 @@ func TestVSphereSweep(t *testing.T) {
 		t.Errorf("it does not start: %v\n%s", err, report)
 	}
 
-	id := halfway("terminated.vmdk")
+	id, _ := r.halfway("[LocalDS_0] images/terminated.vmdk")
 	if err := r.Temporal.Client().TerminateWorkflow(t.Context(), id, "", "nobody cleans up"); err != nil {
 		t.Fatal(err)
 	}

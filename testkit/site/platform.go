@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,25 +21,24 @@ import (
 	"imageport/platforms/qemu"
 )
 
-// VSphereCredentialID is the id of the vCenter's credential in the
-// specification's requests.
-const VSphereCredentialID = "ips-vsphere-login"
+// platformCredential is the id of the credential for the lab's platform.
+const platformCredential = "lab-login"
 
-// startLab starts the vSphere that jobs run on.
-func (s *Site) startLab(ctx context.Context) error {
+// startLab starts the platform that jobs run on.
+func (s *Site) startLab(ctx context.Context, start func(context.Context, lab.Config) (*lab.Lab, error)) error {
 	words, err := os.OpenFile(filepath.Join(s.Dir, "lab.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	s.labLog = words
-	s.Lab, err = lab.Start(ctx, lab.Config{
+	s.Lab, err = start(ctx, lab.Config{
 		Dir: filepath.Join(s.Dir, "lab"), Appliance: s.appliance, AgentProgram: s.Program,
 		Log: slog.New(slog.NewTextHandler(words, nil)),
 	})
 	if err != nil {
 		return err
 	}
-	return s.addCredential(VSphereCredentialID, s.Lab.VCenter.Username(), s.Lab.VCenter.Password())
+	return s.addCredential(platformCredential, s.Lab.Username(), s.Lab.Password())
 }
 
 // stopLab ends it, and the Compositing Engines in it.
@@ -81,7 +81,7 @@ func (s *Site) driver() (platforms.Driver, error) {
 func (s *Site) Platform() string {
 	switch {
 	case s.Lab != nil:
-		return job.PlatformVSphere
+		return s.Lab.Target("").Platform
 	case s.appliance != "":
 		return job.PlatformQEMU
 	}
@@ -96,27 +96,28 @@ func (s *Site) State() string {
 	return filepath.Join(s.Dir, "ce")
 }
 
-// Outputs is the directory of output disks: on vSphere, that of the datastore.
+// Outputs is the directory of output disks: with a lab, that of the datastore or
+// storage repository.
 func (s *Site) Outputs() string {
 	if s.Lab != nil {
-		return s.Lab.Datastore()
+		return s.Lab.Storage()
 	}
 	return filepath.Join(s.Dir, "disks")
 }
 
 // platformConfig is the part of the configuration that is about the platform.
 func (s *Site) platformConfig() string {
-	switch s.Platform() {
-	case job.PlatformVSphere:
+	switch platform := s.Platform(); platform {
+	case job.PlatformVSphere, job.PlatformXenServer:
 		// Nobody is to meet this user's own CEs on platform local.
-		return fmt.Sprintf("[vsphere]\nappliance = %q\n\n[local]\nstate_dir = \"ce\"\n", s.Lab.Appliance)
+		return fmt.Sprintf("[%s]\nappliance = %q\n\n[local]\nstate_dir = \"ce\"\n", strings.ToLower(platform), s.Lab.Appliance)
 	case job.PlatformQEMU:
 		return fmt.Sprintf("[qemu]\nimage = %q\nfirmware = %q\naccel = \"tcg\"\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n", s.appliance, s.firmware)
 	}
 	return "[local]\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n"
 }
 
-// gatewayAddress is what Compositing Engines on vSphere dial; those of this
+// gatewayAddress is what Compositing Engines in a lab dial; those of this
 // machine's platforms know by themselves.
 func (s *Site) gatewayAddress() string {
 	if s.Lab == nil {
@@ -131,15 +132,27 @@ func (s *Site) place(body map[string]any) error {
 	if s.Lab == nil {
 		return nil
 	}
-	target := s.Lab.Target(VSphereCredentialID)
+	target := s.Lab.Target(platformCredential)
 	b, err := json.Marshal(target)
 	if err != nil {
 		return err
 	}
 	if name, ok := body["outputDiskName"].(string); ok {
-		if _, path, ok := strings.Cut(name, "]"); ok {
-			body["outputDiskName"] = "[" + target.Datastore + "]" + path
-		}
+		body["outputDiskName"] = diskName(target, name)
 	}
 	return json.Unmarshal(b, &body) // over what is there
+}
+
+// diskName is the output disk that the specification's request names, in the
+// words of the lab's platform.
+func diskName(t job.Target, name string) string {
+	_, inStore, ok := strings.Cut(name, "]")
+	switch {
+	case !ok:
+		return name
+	case t.Platform == job.PlatformVSphere:
+		return "[" + t.Datastore + "]" + inStore
+	}
+	base := path.Base(inStore)
+	return strings.TrimSuffix(base, path.Ext(base))
 }

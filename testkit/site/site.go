@@ -38,7 +38,7 @@ type Site struct {
 	// ResourceLocation is the task queue of its workers.
 	ResourceLocation string
 
-	// Lab is the vSphere that jobs run on, if they do.
+	// Lab is the simulated platform that jobs run on, if they do.
 	Lab *lab.Lab
 
 	appliance, firmware string
@@ -59,8 +59,11 @@ type Options struct {
 	Appliance string
 	// VSphere has jobs run on platform vSphere, in a lab. Appliance is an OVA
 	// then, which its VMs start from; without it they are processes.
-	VSphere  bool
-	Firmware string // of the VMs, as in the configuration
+	VSphere bool
+	// XenServer has jobs run on platform XenServer, in a lab whose VMs are
+	// processes.
+	XenServer bool
+	Firmware  string // of the VMs, as in the configuration
 }
 
 // Start brings a site up. Workers are started apart.
@@ -95,10 +98,14 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 	if s.gateway, err = port.Reserve("127.0.0.1", 0); err != nil {
 		return nil, err
 	}
-	if o.VSphere {
-		if err := s.startLab(ctx); err != nil {
-			return nil, errors.Join(err, s.stopLab())
-		}
+	switch {
+	case o.VSphere:
+		err = s.startLab(ctx, lab.StartVSphere)
+	case o.XenServer:
+		err = s.startLab(ctx, lab.StartXenServer)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stopLab())
 	}
 	s.Samba, err = samba.Start(ctx, samba.Options{Dir: filepath.Join(o.Dir, "samba"), Shares: map[string]string{"disks": s.Store}})
 	if err != nil {

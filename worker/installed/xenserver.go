@@ -1,0 +1,21 @@
+//go:build !no_xenserver
+
+package installed
+
+import (
+	"imageport/config"
+	"imageport/platforms/xenserver"
+	"imageport/wallet"
+)
+
+func buildXenServer(cfg config.Config, secrets wallet.Provider) (platform, error) {
+	p, err := xenserver.New(xenserver.Config{
+		Credential: login(secrets),
+		Appliance:  cfg.XenServer.Appliance,
+		MemoryMB:   cfg.XenServer.MemoryMB, CPUs: cfg.XenServer.CPUs,
+	})
+	if err != nil {
+		return platform{}, err
+	}
+	return platform{p.Open, p.Close}, nil
+}
