@@ -81,7 +81,7 @@ lint: tools
 
 unit:
 	@# What waits most goes first, beside what computes.
-	go test -count=1 -timeout 15m ./testkit/e2e ./testkit/cevm ./engine/convert ./...
+	go test -count=1 -timeout 15m -p 3 ./testkit/e2e ./testkit/cevm ./engine/convert ./...
 
 fuzz:
 	@testkit/fuzz.sh $(FUZZTIME)

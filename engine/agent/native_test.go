@@ -163,19 +163,19 @@ func TestFolderDisks(t *testing.T) {
 	if err := os.Mkdir(in, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(dir, "disk"), filepath.Join(in, "0123")); err != nil {
+	if err := os.Symlink(filepath.Join(dir, "disk"), filepath.Join(in, "serial:0123")); err != nil {
 		t.Fatal(err)
 	}
-	d, err := FolderDisks(in)(t.Context(), "0123")
+	d, err := FolderDisks(in)(t.Context(), "serial:0123")
 	if err != nil || d.Size() != 4096 {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, serial := range []string{"", ".", "..", "../disk", "/etc/passwd", "serial:a/b", "gone", "serial:gone"} {
-		if _, err := FolderDisks(in)(t.Context(), serial); job.CodeOf(err) != job.PlatformError {
-			t.Errorf("%q: %v", serial, err)
+	for _, selector := range []string{"", ".", "..", "../disk", "/etc/passwd", "serial:a/b", "gone", "serial:gone"} {
+		if _, err := FolderDisks(in)(t.Context(), selector); job.CodeOf(err) != job.PlatformError {
+			t.Errorf("%q: %v", selector, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,16 @@ import (
 // program is imageport, built from the sources that are tested.
 var program string
 
+// atOnce is how many tests run at the same time, if nobody says it: what they do
+// most is to wait.
+const atOnce = "4"
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	flag.Parse() // what is said on the command line counts
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "imageport-e2e")
 		if err != nil {

@@ -67,6 +67,22 @@ func TestPlatformFailures(t *testing.T) {
 	}
 	nothing()
 
+	// The quota is used up. Somebody frees some, and the job goes on by itself; this
+	// one is not waited for.
+	azure.SetCores(1)
+	id = convert(inAzure)
+	if warned := r.warnedOf(id, string(job.PlatformFull)); !strings.Contains(strings.ToLower(warned), "core") {
+		t.Errorf("no quota: %q", warned)
+	}
+	if err := r.Jobs.Cancel(t.Context(), id, "there is no quota"); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.wait(id, time.Minute); s.State != job.StateCanceled {
+		t.Errorf("no quota: it ended as %s with %v", s.State, s.Error)
+	}
+	azure.SetCores(100)
+	nothing()
+
 	// A right is missing: that ends the job, and names it.
 	azure.Revoke("Microsoft.Compute/virtualMachines/write")
 	if s := r.wait(convert(inAzure), time.Minute); s.Error == nil || s.Error.Code != job.PlatformRefused || !strings.Contains(s.Error.Error(), "Microsoft.Compute/virtualMachines/write") {
