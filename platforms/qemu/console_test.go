@@ -32,7 +32,9 @@ func TestFaultOfGuest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, _ := newDriver(t, tc.image, func(c *Config) { c.Firmware = tc.firmware })
-			mustCreate(t, d)
+			if _, err := d.Create(t.Context(), cedirtest.Spec()); err != nil { // it may have ended by now
+				t.Fatal(err)
+			}
 			var in platforms.Instance
 			cedirtest.Within(t, 40*time.Second, "so", func() bool {
 				var err error

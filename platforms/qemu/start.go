@@ -177,6 +177,9 @@ func (d *Driver) waitUp(ctx context.Context, dir string, exited <-chan error) er
 		}
 		select {
 		case end := <-exited:
+			if end == nil && spoke(dir) {
+				return nil // it ran, and has switched itself off before we looked
+			}
 			return ended(dir, end)
 		default:
 		}
@@ -192,6 +195,12 @@ func (d *Driver) waitUp(ctx context.Context, dir string, exited <-chan error) er
 			return context.Cause(up)
 		}
 	}
+}
+
+// spoke reports whether the machine in dir has printed anything in this life.
+func spoke(dir string) bool {
+	st, err := os.Stat(filepath.Join(dir, consoleFile))
+	return err == nil && st.Size() > 0
 }
 
 // status asks the machine in dir how it is.
