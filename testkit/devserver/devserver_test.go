@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -87,6 +88,36 @@ func TestFailureTellsWhatTheServerSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := devserver.Run(t.Context(), devserver.Options{Program: program}); err == nil || !strings.Contains(err.Error(), "cannot open the database") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	real, err := devserver.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "temporal")
+	script := fmt.Sprintf("#!/bin/sh\ncd %s\nif ! test -e tried; then : >tried; echo bind: address already in use >&2; exit 1; fi\nexec %s \"$@\"\n", dir, real)
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := devserver.Run(t.Context(), devserver.Options{Program: program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	if _, err := devserver.Run(t.Context(), devserver.Options{Port: port}); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v", err)
 	}
 }

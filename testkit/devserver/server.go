@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -69,6 +70,11 @@ var quicker = []string{
 	"system.enableActivityEagerExecution=true",
 }
 
+// tries is how often a server is started that finds one of its ports taken:
+// between a look for a free port and its use, here and in the server's choice
+// of ports for its own services, another process may be given it.
+const tries = 4
+
 // Run starts a server and waits until it answers. The context bounds the
 // start only; Stop ends the server.
 func Run(ctx context.Context, o Options) (*Server, error) {
@@ -79,6 +85,18 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 		}
 		o.Program = program
 	}
+	for try := 1; ; try++ {
+		s, err := run(ctx, o)
+		if errors.Is(err, errPortTaken) && try < tries {
+			continue
+		}
+		return s, err
+	}
+}
+
+var errPortTaken = errors.New("a port is taken")
+
+func run(ctx context.Context, o Options) (*Server, error) {
 	if o.Port == 0 {
 		port, err := freePort()
 		if err != nil {
@@ -106,7 +124,11 @@ func Run(ctx context.Context, o Options) (*Server, error) {
 	}
 	if err := s.ready(ctx); err != nil {
 		_ = s.Stop() // it failed to start: how it ends is of no interest
-		return nil, fmt.Errorf("dev server at %s: %w\n%s", s.Address, err, s.output)
+		output := s.output.String()
+		if strings.Contains(output, syscall.EADDRINUSE.Error()) {
+			err = fmt.Errorf("%w: %w", errPortTaken, err)
+		}
+		return nil, fmt.Errorf("dev server at %s: %w\n%s", s.Address, err, output)
 	}
 	return s, nil
 }
