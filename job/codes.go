@@ -75,6 +75,29 @@ const (
 	HiveNoSpace            Code = "HIVE_NO_SPACE"
 	FileNotEditableInPlace Code = "FILE_NOT_EDITABLE"
 	NativeDriversMissing   Code = "NATIVE_DRIVERS_MISSING" // Windows has no driver for a disk of the platform
+	SetupPending           Code = "SETUP_PENDING"          // Windows is generalized, or its set-up has not ended
+	WindowsFull            Code = "WINDOWS_FULL"           // too little room on its volume
+)
+
+// What is wrong with the PVS target software in the image, or its installer.
+const (
+	CatalogueInvalid      Code = "CATALOGUE_INVALID"
+	InstallerNotFound     Code = "INSTALLER_NOT_FOUND"     // the catalogue has none for that version
+	InstallerHashMismatch Code = "INSTALLER_HASH_MISMATCH" // the file is not the one in the catalogue
+	PVSNotInstalled       Code = "PVS_NOT_INSTALLED"
+	PVSDowngrade          Code = "PVS_DOWNGRADE"           // what is installed is newer
+	PVSTooOld             Code = "PVS_TOO_OLD"             // to be upgraded in place
+	PVSRegistrationBroken Code = "PVS_REGISTRATION_BROKEN" // Windows Installer does not know what is installed
+)
+
+// What went wrong in the guest.
+const (
+	GuestNotStarted    Code = "GUEST_NOT_STARTED" // its Windows never ran our runner
+	GuestTimeout       Code = "GUEST_TIMEOUT"     // still on at the deadline
+	InstallerFailed    Code = "INSTALLER_FAILED"
+	InstallerHung      Code = "INSTALLER_HUNG"
+	TooManyBoots       Code = "TOO_MANY_BOOTS"
+	UpgradeNotVerified Code = "UPGRADE_NOT_VERIFIED" // it was reported to have succeeded, and the image says otherwise
 )
 
 // What went wrong on the way.
