@@ -17,6 +17,11 @@ var ErrNoScreen = errors.New("there is no picture of the guest's screen")
 // of the CE removes it, and Create of a CE whose guest is there fails with Busy.
 // The verbs mean "make it so", as those of Driver do.
 type Guests interface {
+	// WorkingDisk gives an output disk for a guest, without size: a name that no
+	// other disk has, where the platform has its CEs, and the format that suits a
+	// disk that is never kept. It is a function of the CE's name, and asks nobody.
+	WorkingDisk(ce string) OutputDisk
+
 	// CheckGuest reports whether StartGuest can be expected to succeed, without
 	// making anything.
 	CheckGuest(ctx context.Context, guest Guest) error
