@@ -9,6 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // Stop implements platforms.Driver. The CE keeps its place on its host: it is to
@@ -72,7 +73,7 @@ func (d *Driver) remove(ctx context.Context, name string, v *vm) error {
 		if p.attached {
 			// By now the VM that it was attached to is gone, or another one of that
 			// name has been made, whose it is.
-			return fmt.Errorf("%s: %w", p.id, errContended)
+			return fmt.Errorf("%s: %w", p.id, patience.ErrContended)
 		}
 		if err := p.remove(ctx); err != nil {
 			return fmt.Errorf("delete %s: %w", p.id, err)

@@ -19,6 +19,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // maxText is how much of Azure's words goes into a message, in bytes.
@@ -136,7 +137,7 @@ func kindOf(err error) platforms.Kind {
 		}
 		return platforms.Denied
 	}
-	if errors.Is(err, errContended) {
+	if errors.Is(err, patience.ErrContended) {
 		return platforms.Busy
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {

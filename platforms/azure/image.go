@@ -134,7 +134,7 @@ func (p *Platform) hold(ctx context.Context, version string) (release func(), er
 // or nil.
 func (d *Driver) awaitVersion(ctx context.Context, name string) (*armcompute.GalleryImageVersion, error) {
 	g := d.p.source
-	for pause := d.pauses(); ; {
+	for pause := d.pauses; ; {
 		res, err := d.versions.Get(ctx, g.group, g.gallery, imageName, name, nil)
 		if missing(err) && codeOf(err) != "ResourceGroupNotFound" {
 			return nil, nil
@@ -145,7 +145,7 @@ func (d *Driver) awaitVersion(ctx context.Context, name string) (*armcompute.Gal
 		if !underWay(stateOf(&res.GalleryImageVersion)) {
 			return &res.GalleryImageVersion, nil
 		}
-		if err := pause(ctx, 0); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // answer gives the SDK's error of an answer.
@@ -52,7 +53,7 @@ func TestKinds(t *testing.T) {
 		}
 	}
 	for err, kind := range map[error]platforms.Kind{
-		context.Canceled: platforms.Busy, io.ErrUnexpectedEOF: platforms.Busy, errContended: platforms.Busy, errors.New("x"): platforms.Internal,
+		context.Canceled: platforms.Busy, io.ErrUnexpectedEOF: platforms.Busy, patience.ErrContended: platforms.Busy, errors.New("x"): platforms.Internal,
 		&url.Error{Op: "Put", URL: "https://x", Err: errors.New("reset")}: platforms.Busy, platforms.Errorf(platforms.Foreign, "x"): platforms.Foreign,
 	} {
 		if got := kindOf(fmt.Errorf("step: %w", err)); got != kind {

@@ -114,12 +114,12 @@ func (d *Driver) disk(ctx context.Context, group, name string) (*armcompute.Disk
 
 // awaitDisk gives the disk of that name when nothing is under way with it, or nil.
 func (d *Driver) awaitDisk(ctx context.Context, group, name string) (*armcompute.Disk, error) {
-	for pause := d.pauses(); ; {
+	for pause := d.pauses; ; {
 		disk, err := d.disk(ctx, group, name)
 		if err != nil || disk == nil || !underWay(text(disk.Properties.ProvisioningState)) {
 			return disk, err
 		}
-		if err := pause(ctx, 0); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // Config is the configuration of the platform Azure. Which subscription, and
@@ -180,6 +181,7 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 		subnet: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Network/virtualNetworks/%s/subnets/%s",
 			a.SubscriptionID, a.VirtualNetworkResourceGroupName, a.VirtualNetworkName, a.VirtualNetworkSubnetName),
 		networkGroup: a.VirtualNetworkResourceGroupName, settle: defaultSettle,
+		pauses: patience.Pauses{First: p.cfg.PollInterval / 4, Longest: 5 * p.cfg.PollInterval},
 	}, nil
 }
 
@@ -246,7 +248,8 @@ type Driver struct {
 	group, target        string // resource groups of the CEs, and of output disks
 	size                 string
 	subnet, networkGroup string
-	settle               time.Duration // see begin
+	settle               time.Duration // see perform
+	pauses               patience.Pauses
 }
 
 var (

@@ -134,12 +134,12 @@ func (v *vm) disk(id string) (dataDisk, bool) {
 // await gives the VM of that name when nothing is under way with it, or nil. How
 // long that takes is for ctx to say.
 func (d *Driver) await(ctx context.Context, name string) (*vm, error) {
-	for pause := d.pauses(); ; {
+	for pause := d.pauses; ; {
 		v, err := d.look(ctx, name)
 		if err != nil || v == nil || v.settled() {
 			return v, err
 		}
-		if err := pause(ctx, 0); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}

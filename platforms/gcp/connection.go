@@ -18,6 +18,7 @@ import (
 	"google.golang.org/api/storage/v1"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 
 // connection is what the drivers of one credential share.
 type connection struct {
-	poll       time.Duration
+	pauses     patience.Pauses
 	instances  *compute.InstancesClient
 	disks      *compute.DisksClient
 	images     *compute.ImagesClient
@@ -52,7 +53,7 @@ func newConnection(ctx context.Context, cfg Config, cred Credential) (*connectio
 	if cfg.Wrap != nil {
 		transport = cfg.Wrap(transport)
 	}
-	c := &connection{poll: cfg.PollInterval, http: &http.Client{Transport: transport}}
+	c := &connection{pauses: patience.Pauses{First: cfg.PollInterval, Longest: 10 * cfg.PollInterval}, http: &http.Client{Transport: transport}}
 	endpoint := func(path string) []option.ClientOption {
 		o := []option.ClientOption{option.WithHTTPClient(c.http)}
 		if cfg.Endpoint != "" {

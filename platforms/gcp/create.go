@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // The limit to how long an instance runs, of the cloud's own (Compute Engine,
@@ -70,7 +71,7 @@ func (d *Driver) create(ctx context.Context, ce platforms.Spec) (in platforms.In
 		case statusSuspended:
 			return false, platforms.Errorf(platforms.Busy, "somebody has suspended the instance in zone %s", v.zone)
 		}
-		return false, fmt.Errorf("the instance in zone %s is %s: %w", v.zone, v.GetStatus(), errContended)
+		return false, fmt.Errorf("the instance in zone %s is %s: %w", v.zone, v.GetStatus(), patience.ErrContended)
 	})
 	return in, err
 }

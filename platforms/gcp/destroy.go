@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/compute/apiv1/computepb"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // Stop implements platforms.Driver.
@@ -32,7 +33,7 @@ func (d *Driver) stop(ctx context.Context, name string) error {
 			case statusRunning:
 				return false, d.powerOff(ctx, v)
 			}
-			return false, fmt.Errorf("the instance in zone %s is %s: %w", v.zone, v.GetStatus(), errContended)
+			return false, fmt.Errorf("the instance in zone %s is %s: %w", v.zone, v.GetStatus(), patience.ErrContended)
 		}
 		return true, nil
 	})
@@ -80,7 +81,7 @@ func (d *Driver) removeLeftovers(ctx context.Context, name string) error {
 	if found, _, err := d.look(ctx, name); err != nil {
 		return err
 	} else if len(found) > 0 {
-		return fmt.Errorf("somebody makes the CE: %w", errContended)
+		return fmt.Errorf("somebody makes the CE: %w", patience.ErrContended)
 	}
 	for _, disk := range left {
 		if disk.Output != "" {
@@ -109,7 +110,7 @@ func (d *Driver) settleCopy(ctx context.Context, from *disk) error {
 	case diskFailed:
 		return d.deleteDisk(ctx, final.zone, final.GetName())
 	}
-	return fmt.Errorf("disk %s is being copied to %s: %w", from.GetName(), from.Output, errContended)
+	return fmt.Errorf("disk %s is being copied to %s: %w", from.GetName(), from.Output, patience.ErrContended)
 }
 
 // Find implements platforms.Driver.

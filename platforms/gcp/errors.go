@@ -18,6 +18,7 @@ import (
 	"google.golang.org/api/googleapi"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -111,14 +112,11 @@ func isTaken(err error) bool {
 	return isHTTP(err, http.StatusConflict) || ok && op.has("RESOURCE_ALREADY_EXISTS")
 }
 
-// errContended is wrapped by what may succeed when others have finished what they do.
-var errContended = errors.New("something else is at work on it")
-
 // inTheWay reports whether err comes of others who are at work on the same
 // resource, on this side or the other: what the next attempt sees is different.
 func inTheWay(err error) bool {
 	op, ok := errors.AsType[*operationError](err)
-	return errors.Is(err, errContended) || isHTTP(err, http.StatusPreconditionFailed) ||
+	return errors.Is(err, patience.ErrContended) || isHTTP(err, http.StatusPreconditionFailed) ||
 		isHTTP(err, http.StatusBadRequest, "resourceNotReady", "resourceInUseByAnotherResource") ||
 		ok && op.has("RESOURCE_NOT_READY", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "CONDITION_NOT_MET")
 }

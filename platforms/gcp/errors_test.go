@@ -16,6 +16,7 @@ import (
 	"google.golang.org/api/googleapi"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 func httpError(status int, reasons ...string) error {
@@ -38,7 +39,7 @@ func TestKinds(t *testing.T) {
 		{context.Canceled, platforms.Busy},
 		{context.DeadlineExceeded, platforms.Busy},
 		{platforms.Errorf(platforms.Foreign, "x"), platforms.Foreign},
-		{errContended, platforms.Busy},
+		{patience.ErrContended, platforms.Busy},
 		{httpError(401, "authError"), platforms.Denied},
 		{httpError(403, "forbidden"), platforms.Denied},
 		{httpError(403), platforms.Denied},

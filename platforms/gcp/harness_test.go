@@ -158,7 +158,7 @@ func (h *harness) quiet(t testing.TB) {
 		}
 		return
 	}
-	pause := h.eye.pauses()
+	pause := h.eye.pauses
 	for {
 		busy := slices.ContainsFunc(h.vms(t), func(v *vm) bool {
 			return v.GetStatus() != statusRunning && v.GetStatus() != statusTerminated
@@ -166,7 +166,7 @@ func (h *harness) quiet(t testing.TB) {
 		if !busy {
 			return
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}

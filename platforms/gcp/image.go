@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -145,7 +146,7 @@ func (d *Driver) image(ctx context.Context) (path string, err error) {
 		case "FAILED":
 			return false, d.deleteImage(ctx, name)
 		}
-		return false, fmt.Errorf("image %s is %s: %w", name, found.GetStatus(), errContended)
+		return false, fmt.Errorf("image %s is %s: %w", name, found.GetStatus(), patience.ErrContended)
 	})
 	if err != nil {
 		return "", err

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // KeepOutputDisk implements platforms.OutputDisks. Disks cannot be renamed: the
@@ -58,13 +59,13 @@ func (d *Driver) keepOutputDisk(ctx context.Context, v *vm, name string) (kept b
 	case final.GetStatus() == diskFailed && from != nil:
 		return false, d.deleteDisk(ctx, v.zone, name)
 	case final.GetStatus() != diskReady:
-		return false, fmt.Errorf("disk %s is %s: %w", name, final.GetStatus(), errContended)
+		return false, fmt.Errorf("disk %s is %s: %w", name, final.GetStatus(), patience.ErrContended)
 	case from == nil:
 		return true, nil
 	case len(from.GetUsers()) > 0:
 		// It was read before another call detached it, or somebody has attached it.
 		return false, fmt.Errorf("disk %s is complete, and %s, which it was copied from, is attached to %s: %w",
-			name, from.GetName(), lastName(from.GetUsers()[0]), errContended)
+			name, from.GetName(), lastName(from.GetUsers()[0]), patience.ErrContended)
 	}
 	return false, d.deleteDisk(ctx, v.zone, from.GetName())
 }
@@ -82,12 +83,12 @@ func (d *Driver) detachOrCopy(ctx context.Context, v *vm, from *disk, name strin
 	}
 	switch {
 	case len(from.GetUsers()) > 0:
-		return fmt.Errorf("disk %s is attached to %s: %w", from.GetName(), lastName(from.GetUsers()[0]), errContended)
+		return fmt.Errorf("disk %s is attached to %s: %w", from.GetName(), lastName(from.GetUsers()[0]), patience.ErrContended)
 	case from.GetLastDetachTimestamp() == "":
 		// Nothing was ever written to it.
 		return platforms.Errorf(platforms.NotFound, "output disk %s: the CE never had it", name)
 	case from.GetStatus() != diskReady:
-		return fmt.Errorf("disk %s is %s: %w", from.GetName(), from.GetStatus(), errContended)
+		return fmt.Errorf("disk %s is %s: %w", from.GetName(), from.GetStatus(), patience.ErrContended)
 	}
 	op, err := d.disks.Insert(ctx, &computepb.InsertDiskRequest{
 		Project: d.place.project, Zone: v.zone, RequestId: d.requestID(),

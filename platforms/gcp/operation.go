@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	compute "cloud.google.com/go/compute/apiv1"
 	"cloud.google.com/go/compute/apiv1/computepb"
 	"google.golang.org/protobuf/proto"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // attempts is how often something is tried that others are in the way of: with
@@ -45,10 +45,10 @@ func (d *Driver) everywhere(ctx context.Context, op *compute.Operation, err erro
 // follow waits until an operation is done, and gives how it failed. The service
 // itself waits for minutes, but may answer sooner when it has much to do.
 func (d *Driver) follow(ctx context.Context, op *computepb.Operation, wait func(context.Context, string) (*computepb.Operation, error)) error {
-	pause := d.pauses()
+	pause := d.pauses
 	for asked := 0; op.GetStatus() != computepb.Operation_DONE; asked++ {
 		if asked > 0 {
-			if err := pause(ctx); err != nil {
+			if err := pause.Wait(ctx); err != nil {
 				return err
 			}
 		}
@@ -72,55 +72,30 @@ func (d *Driver) follow(ctx context.Context, op *computepb.Operation, wait func(
 	return failed
 }
 
-// pauses gives a function that waits, each time a little longer.
-func (c *connection) pauses() func(context.Context) error {
-	next := c.poll
-	return func(ctx context.Context) error {
-		timer := time.NewTimer(next)
-		defer timer.Stop()
-		next = min(next*3/2, 10*c.poll)
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // patiently calls step until it is done, or fails for good, or others have been
 // in the way too often without any progress in between.
 func (c *connection) patiently(ctx context.Context, step func() (done bool, err error)) error {
-	pause := c.pauses()
-	for left := attempts; ; {
-		done, err := step()
-		switch {
-		case ctx.Err() != nil && !done:
-			return ctx.Err()
-		case err == nil && done:
-			return nil
-		case err == nil:
-			pause, left = c.pauses(), attempts
-			continue
-		}
-		if !inTheWay(err) {
-			return err
-		}
-		if left--; left == 0 {
-			// Not wrapped: who is patient around this call is not to begin again.
-			return platforms.Errorf(platforms.Busy, "%s", &failure{err})
-		}
-		if err := pause(ctx); err != nil {
-			return err
-		}
+	err := patience.Do(ctx, c.pauses, tries, step)
+	if err != nil && inTheWay(err) {
+		// Not wrapped: who is patient around this call is not to begin again.
+		return platforms.Errorf(platforms.Busy, "%s", &failure{err})
 	}
+	return err
+}
+
+// tries is how often something is tried that fails with err.
+func tries(err error) int {
+	if inTheWay(err) {
+		return attempts
+	}
+	return 0
 }
 
 // contended makes an error of others being in the way of one that means that
 // when what it is about was there a moment ago.
 func contended(err error) error {
-	if err == nil || errors.Is(err, errContended) {
+	if err == nil || errors.Is(err, patience.ErrContended) {
 		return err
 	}
-	return fmt.Errorf("%w; %w", err, errContended)
+	return fmt.Errorf("%w; %w", err, patience.ErrContended)
 }

@@ -14,6 +14,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -139,7 +140,7 @@ func (d *Driver) addOutputDisk(ctx context.Context, v *vm, want wantedDisk) (ref
 	case x.GetStatus() == diskFailed:
 		return ref, d.deleteDisk(ctx, v.zone, name)
 	case x.GetStatus() != diskReady:
-		return ref, fmt.Errorf("disk %s is %s: %w", name, x.GetStatus(), errContended)
+		return ref, fmt.Errorf("disk %s is %s: %w", name, x.GetStatus(), patience.ErrContended)
 	}
 	if attached := v.disk(name); attached != nil {
 		if attached.GetDeviceName() != x.deviceName() {
@@ -149,7 +150,7 @@ func (d *Driver) addOutputDisk(ctx context.Context, v *vm, want wantedDisk) (ref
 	}
 	switch {
 	case len(x.GetUsers()) > 0:
-		return ref, fmt.Errorf("disk %s is attached to %s: %w", name, lastName(x.GetUsers()[0]), errContended)
+		return ref, fmt.Errorf("disk %s is attached to %s: %w", name, lastName(x.GetUsers()[0]), patience.ErrContended)
 	case x.GetLastDetachTimestamp() != "":
 		// Between detaching and keeping, or by somebody's hand.
 		return ref, platforms.Errorf(platforms.NotFound, "output disk %s: the disk %s was detached from the CE", want.Name, name)

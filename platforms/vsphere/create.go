@@ -9,6 +9,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // now gives the time as it is written down.
@@ -116,13 +117,13 @@ func (d *Driver) clone(ctx context.Context, s *site, folder types.ManagedObjectR
 			return lookErr
 		}
 		if found == nil {
-			return fmt.Errorf("clone: somebody else makes a VM of that name: %w", errContended)
+			return fmt.Errorf("clone: somebody else makes a VM of that name: %w", patience.ErrContended)
 		}
 		return nil
 	}
 	if _, ok := faultOf(err).(*types.FileNotFound); ok {
 		// Somebody may have removed it while it was being made.
-		err = fmt.Errorf("%w; %w", err, errContended)
+		err = fmt.Errorf("%w; %w", err, patience.ErrContended)
 	}
 	if err != nil {
 		return fmt.Errorf("clone template %s: %w", template.name, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 	"imageport/platforms/trust"
 )
 
@@ -79,7 +80,7 @@ func kindOf(err error) platforms.Kind {
 	if f := faultOf(err); f != nil {
 		return kindOfFault(f)
 	}
-	if errors.Is(err, errContended) || errors.Is(err, errClosed) {
+	if errors.Is(err, patience.ErrContended) || errors.Is(err, errClosed) {
 		return platforms.Busy
 	}
 	return trust.KindOf(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // leaseRenewal is how often the vCenter is told that an upload goes on. It gives
@@ -71,7 +72,7 @@ func (d *Driver) importOVA(ctx context.Context, s *site, folder types.ManagedObj
 		info, _ = d.awaitLease(longer, lease)
 	} else if _, goneErr := d.read(longer, info.Entity, "name"); goneErr != nil {
 		if _, gone := faultOf(goneErr).(*types.ManagedObjectNotFound); gone {
-			err = fmt.Errorf("%w; somebody removed the VM: %w", err, errContended)
+			err = fmt.Errorf("%w; somebody removed the VM: %w", err, patience.ErrContended)
 		}
 	}
 	_ = lease.Abort(longer, nil) // it makes the vCenter remove the VM
@@ -83,7 +84,7 @@ func (d *Driver) importOVA(ctx context.Context, s *site, folder types.ManagedObj
 
 // awaitLease polls the lease until the vCenter is ready for the disks.
 func (d *Driver) awaitLease(ctx context.Context, lease *nfc.Lease) (*types.HttpNfcLeaseInfo, error) {
-	for pause := d.pauses(); ; {
+	for pause := d.pauses; ; {
 		p, err := d.read(ctx, lease.Reference(), "state", "info", "error")
 		if err != nil {
 			return nil, err
@@ -102,7 +103,7 @@ func (d *Driver) awaitLease(ctx context.Context, lease *nfc.Lease) (*types.HttpN
 			}
 			return nil, fmt.Errorf("the lease of the import is %s", state)
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -98,7 +98,7 @@ func (d *Driver) write(ctx context.Context, v *vm, r record) error {
 func (d *Driver) name(ctx context.Context, s *site, v *vm, r record, n diskName) error {
 	partial, named := n.partial(v.name).base(), n.base()
 	dc := object.NewDatacenter(d.client, s.datacenter.ref)
-	pause := d.pauses()
+	pause := d.pauses
 	for look := 1; ; look++ {
 		there, err := d.files(ctx, n, partial, named, n.flat())
 		switch isPartial, isNamed := slices.Contains(there, partial), slices.Contains(there, named); {
@@ -125,7 +125,7 @@ func (d *Driver) name(ctx context.Context, s *site, v *vm, r record, n diskName)
 				return fmt.Errorf("name %s: %w", n, err)
 			}
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return err
 		}
 	}

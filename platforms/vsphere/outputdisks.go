@@ -12,6 +12,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -205,19 +206,19 @@ func (d *Driver) serial(ctx context.Context, s *site, v *vm, partial diskName) (
 	if busy, err := d.busy(ctx, v, "ReconfigVM_Task"); err != nil {
 		return "", err
 	} else if busy {
-		return "", fmt.Errorf("%s is being attached: %w", partial, errContended)
+		return "", fmt.Errorf("%s is being attached: %w", partial, patience.ErrContended)
 	}
 	now, err := d.lookCE(ctx, s, v.name)
 	if err != nil {
 		return "", err
 	}
 	if now == nil {
-		return "", fmt.Errorf("the CE is gone: %w", errContended)
+		return "", fmt.Errorf("the CE is gone: %w", patience.ErrContended)
 	}
 	disk, ok := now.disk(partial.String())
 	switch {
 	case !ok:
-		return "", fmt.Errorf("%s is being detached: %w", partial, errContended)
+		return "", fmt.Errorf("%s is being detached: %w", partial, patience.ErrContended)
 	case disk.uuid == "":
 		return "", platforms.Errorf(platforms.Internal, "the vCenter gives no UUID for %s: the CE could not find it", partial)
 	}
@@ -254,12 +255,12 @@ func (d *Driver) clear(ctx context.Context, s *site, v *vm, partial diskName) er
 	if busy, err := d.busy(ctx, now, ""); err != nil {
 		return err
 	} else if busy {
-		return fmt.Errorf("%s is being made: %w", partial, errContended)
+		return fmt.Errorf("%s is being made: %w", partial, patience.ErrContended)
 	}
 	if err := d.deleteDisk(ctx, s, partial.String()); err != nil {
 		return fmt.Errorf("delete what is left of %s: %w", partial, err)
 	}
-	return fmt.Errorf("something was left of %s: %w", partial, errContended)
+	return fmt.Errorf("something was left of %s: %w", partial, patience.ErrContended)
 }
 
 // diskSpec gives the change that makes the disk, attaches and records it.

@@ -11,6 +11,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 const (
@@ -212,7 +213,7 @@ func (d *Driver) createOutputVM(ctx context.Context, s *site, o platforms.Output
 	if _, ok := faultOf(err).(*types.DuplicateName); ok {
 		found, lookErr := d.child(ctx, s.outputFolder.ref, o.Name)
 		if lookErr == nil && found == nil {
-			return fmt.Errorf("somebody else makes a VM of that name: %w", errContended)
+			return fmt.Errorf("somebody else makes a VM of that name: %w", patience.ErrContended)
 		}
 		return lookErr
 	}

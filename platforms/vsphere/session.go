@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"imageport/platforms/patience"
 	"imageport/platforms/trust"
 )
 
@@ -40,7 +41,7 @@ type session struct {
 	address            string // host:port
 	username, password string
 	trust              trust.Trust
-	poll               time.Duration
+	pauses             patience.Pauses
 	wrap               func(soap.RoundTripper) soap.RoundTripper
 
 	lock   chan struct{} // held by who connects or logs in
@@ -57,8 +58,9 @@ func newSession(address, username, password string, t trust.Trust, cfg Config) *
 		wrap = func(r soap.RoundTripper) soap.RoundTripper { return r }
 	}
 	return &session{
-		address: address, username: username, password: password, trust: t, poll: cfg.PollInterval, wrap: wrap,
-		lock: make(chan struct{}, 1),
+		address: address, username: username, password: password, trust: t, wrap: wrap,
+		pauses: patience.Pauses{First: cfg.PollInterval, Longest: 10 * cfg.PollInterval},
+		lock:   make(chan struct{}, 1),
 	}
 }
 
@@ -144,7 +146,7 @@ func (s *session) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	}
 	if changes(method(req)) {
 		var stop context.CancelFunc
-		ctx, stop = outlast(ctx)
+		ctx, stop = patience.Outlast(ctx, settle)
 		defer stop()
 	}
 	seen := s.logins.Load()
@@ -229,17 +231,4 @@ func forgotten(res soap.HasFault, err error) bool {
 		}
 	}
 	return false
-}
-
-// outlast gives a context that ends some time after ctx.
-func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-longer.Done():
-		case <-time.After(settle):
-			cancel()
-		}
-	})
-	return longer, func() { stop(); cancel() }
 }

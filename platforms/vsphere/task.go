@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"imageport/platforms/patience"
 )
 
 // run starts a task and polls it until it has ended. Its error is that of the
@@ -40,7 +41,7 @@ func (s *session) run(ctx context.Context, start func(ctx context.Context) (*obj
 // follow polls the task. It does not wait for it: waiting with a property
 // collector that others use as well hangs after one wait was cancelled.
 func (s *session) follow(ctx context.Context, t *object.Task) (types.TaskInfo, error) {
-	for pause := s.pauses(); ; {
+	for pause := s.pauses; ; {
 		found, err := s.read(ctx, t.Reference(), "info")
 		if err != nil {
 			return types.TaskInfo{}, err
@@ -55,24 +56,8 @@ func (s *session) follow(ctx context.Context, t *object.Task) (types.TaskInfo, e
 			}
 			return info, task.Error{LocalizedMethodFault: info.Error}
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return types.TaskInfo{}, err
-		}
-	}
-}
-
-// pauses gives a function that waits, each time a little longer.
-func (s *session) pauses() func(context.Context) error {
-	next := s.poll
-	return func(ctx context.Context) error {
-		timer := time.NewTimer(next)
-		defer timer.Stop()
-		next = min(next*3/2, 10*s.poll)
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }
@@ -81,9 +66,6 @@ func (s *session) pauses() func(context.Context) error {
 // the default pauses, for some 12 seconds.
 const attempts = 11
 
-// errContended is wrapped by what may succeed when others have finished what they do.
-var errContended = errors.New("something else is at work on it")
-
 // errDoubtful is wrapped by what looks final, and is that if it looks so again. It
 // has no words.
 var errDoubtful = errors.New("")
@@ -91,43 +73,32 @@ var errDoubtful = errors.New("")
 // looks is how often something must look the same to be that.
 const looks = 5
 
-// inTheWay reports whether err comes of others who are at work on the same
-// object, on this side or the other: what the next attempt sees is different.
-func inTheWay(err error) bool {
+// tries is how often something is tried that fails with err: 0, unless that comes
+// of others who are at work on the same object, on this side or the other, so that
+// the next attempt sees something different.
+func tries(err error) int {
+	if errors.Is(err, errDoubtful) {
+		return looks
+	}
 	switch f := faultOf(err).(type) {
 	case types.BaseTaskInProgress, *types.InvalidPowerState, *types.ConcurrentAccess, *types.FileLocked,
 		*types.InvalidDiskFormat: // of a disk that is still being copied
-		return true
+		return attempts
 	case *types.ManagedObjectNotFound:
 		// A lease for an import ends with the session.
-		return f.Obj.Type == "VirtualMachine" || f.Obj.Type == "HttpNfcLease"
+		if f.Obj.Type == "VirtualMachine" || f.Obj.Type == "HttpNfcLease" {
+			return attempts
+		}
+		return 0
 	}
-	return errors.Is(err, errContended) || errors.Is(err, errDoubtful)
+	if errors.Is(err, patience.ErrContended) {
+		return attempts
+	}
+	return 0
 }
 
 // patiently calls step until it is done, or fails for good, or others have been
 // in the way too often without any progress in between.
 func (s *session) patiently(ctx context.Context, step func() (done bool, err error)) error {
-	pause := s.pauses()
-	for left := attempts; ; {
-		done, err := step()
-		switch {
-		case ctx.Err() != nil && !done:
-			return ctx.Err()
-		case err == nil && done:
-			return nil
-		case err == nil:
-			pause, left = s.pauses(), attempts
-			continue
-		}
-		if errors.Is(err, errDoubtful) {
-			left = min(left, looks)
-		}
-		if left--; !inTheWay(err) || left == 0 {
-			return err
-		}
-		if err := pause(ctx); err != nil {
-			return err
-		}
-	}
+	return patience.Do(ctx, s.pauses, tries, step)
 }

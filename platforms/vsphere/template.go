@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // templatePrefix begins the names of the templates that we import.
@@ -41,7 +42,7 @@ func (d *Driver) template(ctx context.Context, s *site, folder types.ManagedObje
 		return nil, err
 	}
 	if found, err = d.lookTemplate(ctx, folder, name); err == nil && found == nil {
-		err = fmt.Errorf("template %s: it was imported, and is gone: %w", name, errContended)
+		err = fmt.Errorf("template %s: it was imported, and is gone: %w", name, patience.ErrContended)
 	}
 	return found, err
 }
@@ -112,7 +113,7 @@ func (d *Driver) importTemplate(ctx context.Context, s *site, folder types.Manag
 	switch faultOf(err).(type) {
 	case *types.DuplicateName, *types.InvalidArgument:
 		if lookErr == nil && found == nil {
-			err = fmt.Errorf("%w; it is gone: %w", err, errContended)
+			err = fmt.Errorf("%w; it is gone: %w", err, patience.ErrContended)
 		}
 	}
 	if lookErr == nil && found != nil {

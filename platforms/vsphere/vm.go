@@ -13,6 +13,7 @@ import (
 
 	"imageport/job/seed"
 	"imageport/platforms"
+	"imageport/platforms/patience"
 )
 
 // What we know of a VM stands in its advanced settings, under these keys.
@@ -147,7 +148,7 @@ func (d *Driver) foreign(ctx context.Context, v *vm) error {
 		return err
 	}
 	if busy || v.ref.Type == "VirtualMachine" && v.version == "" {
-		return fmt.Errorf("the VM is being made: %w", errContended)
+		return fmt.Errorf("the VM is being made: %w", patience.ErrContended)
 	}
 	return platforms.Errorf(platforms.Foreign, "there is a %s of that name (%s) that imageport did not make%w", v.ref.Type, v.ref.Value, errDoubtful)
 }
@@ -208,7 +209,7 @@ func (d *Driver) reconfigure(ctx context.Context, v *vm, spec types.VirtualMachi
 	}
 	now, readErr := d.read(ctx, v.ref, "config.changeVersion")
 	if readErr == nil && get[string](now, "config.changeVersion") != v.version {
-		return fmt.Errorf("%w; the VM was changed meanwhile: %w", err, errContended)
+		return fmt.Errorf("%w; the VM was changed meanwhile: %w", err, patience.ErrContended)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"imageport/platforms/patience"
 	"imageport/platforms/xenserver/xapi"
 )
 
@@ -34,7 +35,7 @@ func (d *Driver) base(ctx context.Context, sr *repository, i *image, ce marks) (
 		return nil, fmt.Errorf("import the appliance: %w", err)
 	}
 	if found, err = d.lookBase(ctx, sr, i); err == nil && found == nil {
-		err = fmt.Errorf("the appliance was imported, and is gone: %w", errContended)
+		err = fmt.Errorf("the appliance was imported, and is gone: %w", patience.ErrContended)
 	}
 	return found, err
 }
@@ -79,7 +80,7 @@ func (d *Driver) importBase(ctx context.Context, sr *repository, i *image, ce ma
 	}
 	if err := d.client.ImportRaw(ctx, ref, file, i.size); err != nil {
 		if v, lookErr := d.readVDI(ctx, ref); lookErr == nil && v == nil {
-			return fmt.Errorf("%w; somebody removed the VDI: %w", err, errContended)
+			return fmt.Errorf("%w; somebody removed the VDI: %w", err, patience.ErrContended)
 		}
 		d.dropImport(ctx, ref)
 		return err

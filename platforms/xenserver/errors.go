@@ -8,15 +8,13 @@ import (
 	"strings"
 
 	"imageport/platforms"
+	"imageport/platforms/patience"
 	"imageport/platforms/trust"
 	"imageport/platforms/xenserver/xapi"
 )
 
 // maxText is how much of a pool's words goes into a message, in bytes.
 const maxText = 600
-
-// errContended is wrapped by what may succeed when others have finished what they do.
-var errContended = errors.New("something else is at work on it")
 
 // fail makes the error that leaves the package: which pool, doing what, which error.
 func fail(address, what string, err error) error {
@@ -98,7 +96,7 @@ func kindOf(err error) platforms.Kind {
 		}
 		return platforms.Busy
 	}
-	for _, busy := range []error{errContended, xapi.ErrTaskLost, xapi.ErrTaskCancelled, xapi.ErrClosed} {
+	for _, busy := range []error{patience.ErrContended, xapi.ErrTaskLost, xapi.ErrTaskCancelled, xapi.ErrClosed} {
 		if errors.Is(err, busy) {
 			return platforms.Busy
 		}
@@ -115,39 +113,25 @@ func is(err error, codes ...string) bool { return slices.Contains(codes, xapi.Co
 // gone reports whether err says that an object is no more.
 func gone(err error) bool { return is(err, "HANDLE_INVALID", "UUID_INVALID") }
 
-// inTheWay reports whether err comes of others who are at work on the same
-// object, on this side or the other: what the next attempt sees is different.
-func inTheWay(err error) bool {
-	return errors.Is(err, errContended) || errors.Is(err, xapi.ErrTaskLost) || is(err,
-		"HANDLE_INVALID", "UUID_INVALID", "MAP_DUPLICATE_KEY", "OTHER_OPERATION_IN_PROGRESS", "OPERATION_NOT_ALLOWED",
-		"VM_BAD_POWER_STATE", "VM_MISSING_PV_DRIVERS", "VDI_IN_USE", "VDI_NOT_AVAILABLE",
-		"DEVICE_ALREADY_EXISTS", "DEVICE_ALREADY_ATTACHED", "DEVICE_ALREADY_DETACHED", "DEVICE_NOT_ATTACHED", "DEVICE_DETACH_REJECTED")
-}
-
 // attempts is how often something is tried that others are in the way of: with
 // the default pauses, for some 12 seconds.
 const attempts = 11
 
+// tries is how often something is tried that fails with err: 0, unless that comes
+// of others who are at work on the same object, on this side or the other, so that
+// the next attempt sees something different.
+func tries(err error) int {
+	if errors.Is(err, patience.ErrContended) || errors.Is(err, xapi.ErrTaskLost) || is(err,
+		"HANDLE_INVALID", "UUID_INVALID", "MAP_DUPLICATE_KEY", "OTHER_OPERATION_IN_PROGRESS", "OPERATION_NOT_ALLOWED",
+		"VM_BAD_POWER_STATE", "VM_MISSING_PV_DRIVERS", "VDI_IN_USE", "VDI_NOT_AVAILABLE",
+		"DEVICE_ALREADY_EXISTS", "DEVICE_ALREADY_ATTACHED", "DEVICE_ALREADY_DETACHED", "DEVICE_NOT_ATTACHED", "DEVICE_DETACH_REJECTED") {
+		return attempts
+	}
+	return 0
+}
+
 // patiently calls step until it is done, or fails for good, or others have been
 // in the way too often without any progress in between.
 func (d *Driver) patiently(ctx context.Context, step func() (done bool, err error)) error {
-	pause := d.client.Pauses()
-	for left := attempts; ; {
-		done, err := step()
-		switch {
-		case ctx.Err() != nil && !(done && err == nil):
-			return ctx.Err()
-		case err == nil && done:
-			return nil
-		case err == nil:
-			pause, left = d.client.Pauses(), attempts
-			continue
-		}
-		if left--; !inTheWay(err) || left == 0 {
-			return err
-		}
-		if err := pause(ctx); err != nil {
-			return err
-		}
-	}
+	return patience.Do(ctx, d.client.Pauses(), tries, step)
 }

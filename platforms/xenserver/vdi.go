@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"imageport/platforms/patience"
 	"imageport/platforms/xenserver/xapi"
 )
 
@@ -145,7 +146,7 @@ func (d *Driver) destroyVDI(ctx context.Context, v *vdi) error {
 	}
 	for _, b := range disks {
 		if b.Attached {
-			return fmt.Errorf("VDI %s (%s) is attached: %w", v.Name, v.UUID, errContended)
+			return fmt.Errorf("VDI %s (%s) is attached: %w", v.Name, v.UUID, patience.ErrContended)
 		}
 		if err := d.destroyVBD(ctx, b); err != nil {
 			return err

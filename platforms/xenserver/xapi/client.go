@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"imageport/platforms/patience"
 )
 
 const (
@@ -154,7 +156,7 @@ func (c *Client) Call(ctx context.Context, method string, out any, params ...any
 	}
 	if Changes(method) {
 		var stop context.CancelFunc
-		ctx, stop = c.outlast(ctx)
+		ctx, stop = patience.Outlast(ctx, c.cfg.Settle)
 		defer stop()
 	}
 	_, err := c.call(ctx, method, out, params...)
@@ -248,19 +250,4 @@ func Changes(method string) bool {
 		}
 	}
 	return true
-}
-
-// outlast gives a context that ends some time after ctx.
-func (c *Client) outlast(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(c.cfg.Settle)
-		defer timer.Stop()
-		select {
-		case <-longer.Done():
-		case <-timer.C:
-			cancel()
-		}
-	})
-	return longer, func() { stop(); cancel() }
 }

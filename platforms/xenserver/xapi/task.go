@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"imageport/platforms/patience"
 )
 
 // Run runs a method as a task ("VM.start" as Async.VM.start), and polls that
@@ -89,7 +91,7 @@ func (c *Client) follow(ctx context.Context, task Ref) (result string, ended boo
 		default:
 			return "", false, fmt.Errorf("%w: a task is %q", ErrReply, shorten(r.Status))
 		}
-		if err := pause(ctx); err != nil {
+		if err := pause.Wait(ctx); err != nil {
 			return "", false, err
 		}
 	}
@@ -111,18 +113,7 @@ func (c *Client) task(ctx context.Context, task Ref) (taskRecord, place, error) 
 	return r, p, err
 }
 
-// Pauses gives a function that waits, each time a little longer.
-func (c *Client) Pauses() func(context.Context) error {
-	next := c.cfg.Poll
-	return func(ctx context.Context) error {
-		timer := time.NewTimer(next)
-		defer timer.Stop()
-		next = min(next*3/2, 10*c.cfg.Poll)
-		select {
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+// Pauses are those between two looks at what takes its time.
+func (c *Client) Pauses() patience.Pauses {
+	return patience.Pauses{First: c.cfg.Poll, Longest: 10 * c.cfg.Poll}
 }
