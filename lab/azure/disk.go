@@ -167,13 +167,11 @@ func (c *Cloud) deleteDisk(group, name string) (*operation, *Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.disks[key(group, name)]
-	switch {
-	case d == nil:
+	if d == nil {
 		return nil, nil
-	case d.attached != nil:
-		return nil, refusal(409, "OperationNotAllowed", "Disk %s is attached to VM %s.", d.name, d.attached.id())
-	case d.readers > 0 || d.signature != "":
-		return nil, refusal(409, "OperationNotAllowed", "Disk %s is being read or written.", d.name)
+	}
+	if f := d.inUse(); f != nil {
+		return nil, f
 	}
 	return c.begin(call, func(*operation) *Fault {
 		c.mu.Lock()
@@ -181,11 +179,26 @@ func (c *Cloud) deleteDisk(group, name string) (*operation, *Fault) {
 		if f := c.take(call, true); f != nil {
 			return f
 		}
-		if c.disks[key(group, name)] == d {
-			c.dropDisk(d)
+		if c.disks[key(group, name)] != d {
+			return nil
 		}
+		if f := d.inUse(); f != nil { // since it was asked for
+			return f
+		}
+		c.dropDisk(d)
 		return nil
 	}), nil
+}
+
+// inUse refuses to delete a disk that somebody uses.
+func (d *disk) inUse() *Fault {
+	switch {
+	case d.attached != nil:
+		return refusal(409, "OperationNotAllowed", "Disk %s is attached to VM %s.", d.name, d.attached.id())
+	case d.readers > 0 || d.signature != "":
+		return refusal(409, "OperationNotAllowed", "Disk %s is being read or written.", d.name)
+	}
+	return nil
 }
 
 func (c *Cloud) describeDisk(d *disk) armcompute.Disk {
