@@ -194,10 +194,15 @@ func (d *Driver) makeVersion(ctx context.Context, ce platforms.Spec, vhd vhdCont
 			},
 		}, nil)
 	})
-	if err != nil {
-		return fmt.Errorf("make the version: %w", err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if codeOf(err) == "InvalidParameter" {
+		// The disk was complete a moment ago: somebody who makes the same CE has
+		// deleted it, or uploads to it anew.
+		err = contended(err)
+	}
+	return fmt.Errorf("make the version: %w", err)
 }
 
 // uploadName is the name of the disk that a CE's worker uploads the appliance to.
