@@ -6,10 +6,11 @@ PLATFORM ?= local
 
 # What the tests and the demo run: file systems, firmware, a real Samba, and
 # the validators of what we write.
-PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gdisk gnu-efi libhivex-bin libc6-dev mtools ntfs-3g ovmf \
-	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient wimtools xorriso xz-utils
+PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gcc-mingw-w64-x86-64-win32 gdisk gnu-efi libhivex-bin \
+	libc6-dev msitools mtools nsis ntfs-3g ovmf \
+	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient wimtools wine wine64 wixl xorriso xz-utils
 
-.PHONY: help test demo lint unit fuzz bench conformance peers packages tools build fetch appliance clean
+.PHONY: help test demo lint unit fuzz bench conformance peers packages tools runner build fetch appliance clean
 
 help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
@@ -17,13 +18,23 @@ help:
 	@echo '                    operations on a simulated vSphere, vsphere-vm with virtual machines,'
 	@echo '                    PLATFORM=xenserver on a simulated XenServer)'
 	@echo 'make test           everything: set-up, lint, tests'
-	@echo 'make build          bin/imageport and bin/imageport-ce'
+	@echo 'make build          bin/imageport and bin/imageport-ce, with the first-boot runner in them'
 	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
 	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
 	@echo 'make conformance    docs/conformance.md: what each platform passes of the suite'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
 test: packages tools build fetch lint unit fuzz
+
+# What upgradePvs brings into a Windows: embedded, so it is there before the rest
+# is compiled.
+RUNNER := firstboot/embedded/files/firstboot-amd64.exe
+RUNNER_SOURCES := go.mod go.sum $(filter-out %_test.go,$(wildcard cmd/firstboot/*.go firstboot/plan/*.go firstboot/runner/*.go))
+
+runner: $(RUNNER)
+
+$(RUNNER): $(RUNNER_SOURCES)
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $@ ./cmd/firstboot
 
 demo: packages tools build $(if $(filter qemu vsphere-vm,$(PLATFORM)),appliance)
 	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter vsphere vsphere-vm,$(PLATFORM)),-vsphere) $(if $(filter xenserver,$(PLATFORM)),-xenserver) \
@@ -57,7 +68,7 @@ bench: packages tools build fetch
 	go run ./bench/reverse
 	go run ./bench/share
 
-build:
+build: $(RUNNER)
 	go build -trimpath -o bin/imageport ./cmd/imageport
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/imageport-ce ./cmd/imageport-ce
 
@@ -73,17 +84,19 @@ fetch: build
 appliance: fetch
 	@bin/imageport appliance build --out $(APPLIANCE) --refresh $(REFRESHED) --formats raw,ova --bios
 
-lint: tools
+lint: tools $(RUNNER)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
+	GOOS=windows go vet ./cmd/firstboot
 	staticcheck ./...
+	GOOS=windows staticcheck ./cmd/firstboot
 	workflowcheck -config workflows/workflowcheck.yaml ./workflows/...
 
-unit:
+unit: $(RUNNER)
 	@# What waits most goes first, beside what computes.
 	go test -count=1 -timeout 15m -p 3 ./testkit/e2e ./testkit/cevm ./engine/convert ./...
 
-fuzz:
+fuzz: $(RUNNER)
 	@testkit/fuzz.sh $(FUZZTIME)
 
 packages:
@@ -103,4 +116,4 @@ bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum
 	cd tools/lint && go build -trimpath -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
 
 clean:
-	rm -rf bin build
+	rm -rf bin build $(RUNNER)

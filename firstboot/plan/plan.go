@@ -114,6 +114,9 @@ type State struct {
 	// Started is when it was first, by the guest's clock.
 	Started time.Time `json:"started"`
 	Updated time.Time `json:"updated"`
+	// ElapsedSeconds is how much of the deadline was used up until Updated: the
+	// guest's clock may be set meanwhile.
+	ElapsedSeconds float64 `json:"elapsedSeconds,omitempty"`
 	// Steps are those that were begun, in order.
 	Steps []StepState `json:"steps,omitempty"`
 	// Failure is why Status is Failed.
@@ -132,6 +135,10 @@ type StepState struct {
 	// Reboot says that it is done when Windows has started anew.
 	Reboot bool `json:"reboot,omitempty"`
 	Done   bool `json:"done,omitempty"`
+	// Failed says that it was optional, and is not done.
+	Failed bool `json:"failed,omitempty"`
+	// Retries is how many of the attempts asked to be tried again.
+	Retries int `json:"retries,omitempty"`
 	// Detected says that Detect told so, not the program.
 	Detected bool `json:"detected,omitempty"`
 	// ExitCode is that of the last attempt that ended.
