@@ -64,7 +64,7 @@ func (p *Plan) writeESP(ctx context.Context, out disk.Writable, report func(step
 // edit gives a file of C: its new contents. If C: has shrunk, the file may lie
 // elsewhere than it did.
 func (im *Image) edit(p *Plan, e fileEdit, out disk.Writable) error {
-	volume, allowed := im.windows.ntfs, p.Writes
+	volume, allowed := im.windows.NTFS, p.Writes
 	if slices.ContainsFunc(p.Shrinks, func(s Shrink) bool { return s.volume == im.windows }) {
 		var err error
 		if volume, err = ntfs.Open(section(out, im.windows), im.windows.size()); err != nil {

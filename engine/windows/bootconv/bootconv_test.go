@@ -13,6 +13,7 @@ import (
 	"imageport/engine/windows/bcd"
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/ntfs"
+	"imageport/engine/windows/offline"
 	"imageport/testkit/winimage"
 )
 
@@ -53,7 +54,7 @@ func partition(t *testing.T, d disk.Disk, n int) (*ntfs.Volume, int64) {
 func edit(t *testing.T, d *overlay.Overlay, n int, path string, change func([]byte) []byte) {
 	t.Helper()
 	v, off := partition(t, d, n)
-	old, err := (&volume{ntfs: v}).read(path, hiveLimit)
+	old, err := (&volume{Volume: &offline.Volume{NTFS: v}}).read(path, hiveLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

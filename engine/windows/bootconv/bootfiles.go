@@ -12,6 +12,7 @@ import (
 
 	"imageport/engine/disk/fat32"
 	"imageport/engine/windows/ntfs"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -58,7 +59,7 @@ func (im *Image) checkBootFiles() error {
 // checkMachine refuses an executable that is not for x64.
 func (im *Image) checkMachine(path string, copied bool) error {
 	const repair = "Repair Windows (DISM /RestoreHealth) in a maintenance version"
-	f, err := im.windows.ntfs.Open(path)
+	f, err := im.windows.NTFS.Open(path)
 	if errors.Is(err, ntfs.ErrNotFound) {
 		return job.Errorf(job.MissingBootFile, repair, "%s has no %s", im.windows, path)
 	}
@@ -160,7 +161,7 @@ const maxBootEntries = 4096
 
 // listTree lists the files below a folder of C:, taking each entry from left.
 func (im *Image) listTree(source, target string, left *int) ([]bootFile, error) {
-	entries, err := im.windows.ntfs.ReadDir(source)
+	entries, err := im.windows.NTFS.ReadDir(source)
 	if err != nil {
 		return nil, volumeFault(im.windows, err)
 	}
@@ -178,7 +179,7 @@ func (im *Image) listTree(source, target string, left *int) ([]bootFile, error) 
 			files = append(files, below...)
 			continue
 		}
-		f, err := im.windows.ntfs.Open(from)
+		f, err := im.windows.NTFS.Open(from)
 		if err != nil {
 			return nil, volumeError(im.windows, err)
 		}
@@ -193,7 +194,7 @@ func (im *Image) listTree(source, target string, left *int) ([]bootFile, error) 
 // unreadable reports whether err is about how the file is compressed or
 // encrypted.
 func unreadable(f *ntfs.File, err error) bool {
-	return errors.Is(err, ntfs.ErrUnsupported) || f.WOF() && ofNTFS(err)
+	return errors.Is(err, ntfs.ErrUnsupported) || f.WOF() && offline.OfNTFS(err)
 }
 
 func compressed(path string, err error) error {

@@ -168,23 +168,23 @@ func (out *Description) problem(err error, kinds ...error) error {
 
 // addVolume describes what a partition holds.
 func (out *Description) addVolume(p *DescribedPartition, v *volume) error {
-	if v.kind != ntfs.Unknown {
-		p.FileSystem = v.kind.String()
+	if v.Kind != ntfs.Unknown {
+		p.FileSystem = v.Kind.String()
 	}
-	if v.err != nil {
-		out.Problems = append(out.Problems, volumeError(v, v.err).Error())
+	if v.Err != nil {
+		out.Problems = append(out.Problems, v.Err.Error())
 	}
-	if v.ntfs == nil {
+	if v.NTFS == nil {
 		return nil
 	}
-	p.Label = v.ntfs.State().Label
-	if err := v.settled(); job.CodeOf(err) != "" || ofNTFS(err) {
-		out.Problems = append(out.Problems, volumeError(v, err).Error())
+	p.Label = v.NTFS.State().Label
+	if err := v.Settled(); job.CodeOf(err) != "" {
+		out.Problems = append(out.Problems, err.Error())
 	} else if err != nil {
 		return err
 	}
 	switch {
-	case v.hasWindows:
+	case v.HasWindows:
 		p.Role = RoleWindows
 		w, err := v.readWindows()
 		if job.CodeOf(err) != "" {

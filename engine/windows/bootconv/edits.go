@@ -161,7 +161,7 @@ func (p *planner) planReAgent() error {
 	out, edits, err := reagent.Convert(p.reagent, reagent.Mapping{Signature: p.mbr.Signature, DiskGUID: p.table.DiskGUID})
 	edit := fileEdit{pathReAgent, out}
 	if err == nil && len(edits) > 0 {
-		_, err = p.changes(p.windows.ntfs, edit)
+		_, err = p.changes(p.windows.NTFS, edit)
 	}
 	if err != nil {
 		if job.CodeOf(err) == "" || job.CodeOf(err) == job.FileNotEditableInPlace {

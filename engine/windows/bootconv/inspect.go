@@ -106,7 +106,7 @@ func (im *Image) readPartitions() error {
 		if err != nil {
 			return err
 		}
-		if v.kind == ntfs.BitLocker {
+		if v.Kind == ntfs.BitLocker {
 			return job.Errorf(job.BitLocker, "Decrypt it completely (manage-bde -off) in a maintenance version; to suspend is not enough", "%s is encrypted with BitLocker", v)
 		}
 		im.volumes = append(im.volumes, v)
@@ -125,27 +125,27 @@ func (im *Image) findWindows() error {
 			}
 			im.system = v
 		}
-		if v.hasWindows {
+		if v.HasWindows {
 			im.windows = v
 			found = append(found, v.String())
 		}
-		if v.err != nil && unreadable == nil {
-			unreadable = volumeError(v, v.err)
+		if v.Err != nil && unreadable == nil {
+			unreadable = v.Err
 		}
 	}
 	switch {
 	case im.system == nil:
 		return job.Errorf(job.NoActivePartition, "Mark the system partition active (diskpart: active)", "no partition is active, so this disk does not boot by BIOS")
-	case im.system.err != nil:
-		return volumeError(im.system, im.system.err)
+	case im.system.Err != nil:
+		return im.system.Err
 	case len(found) == 0 && unreadable != nil:
 		return unreadable
 	case len(found) == 0:
 		return job.Errorf(job.NoWindows, "Check that this is the right vDisk", "no partition holds %s", pathSystem)
 	case len(found) > 1:
 		return job.Errorf(job.MultipleWindows, "Remove the installation that is not used", "Windows is on %s", strings.Join(found, " and "))
-	case im.system.ntfs == nil:
-		return job.Errorf(job.UnsupportedLayout, "Make the system partition anew as NTFS (bcdboot C:\\Windows /f BIOS)", "the system partition, %s, does not hold NTFS but %s", im.system, im.system.kind)
+	case im.system.NTFS == nil:
+		return job.Errorf(job.UnsupportedLayout, "Make the system partition anew as NTFS (bcdboot C:\\Windows /f BIOS)", "the system partition, %s, does not hold NTFS but %s", im.system, im.system.Kind)
 	}
 	return nil
 }
@@ -154,9 +154,9 @@ func (im *Image) findWindows() error {
 // that the conversion does not touch may be as they are.
 func (im *Image) checkVolumes() error {
 	for _, v := range im.volumes {
-		err := v.err
-		if err == nil && v.ntfs != nil {
-			err = v.settled()
+		err := v.Err
+		if err == nil && v.NTFS != nil {
+			err = v.Settled()
 		}
 		if err == nil {
 			continue
@@ -206,7 +206,7 @@ func (im *Image) readHives() error {
 	if replayed != "" {
 		im.warn("%s: %s", pathSystem, replayed)
 	}
-	if im.systemFile, err = im.windows.ntfs.Open(pathSystem); err != nil {
+	if im.systemFile, err = im.windows.NTFS.Open(pathSystem); err != nil {
 		return volumeError(im.windows, err)
 	}
 	if im.Windows, err = im.windows.readWindows(); err != nil {

@@ -88,7 +88,7 @@ func (p *planner) makeRoom() error {
 			return job.Errorf(job.NoRoomForGPT, "Shrink the partition by 1 MiB in a maintenance version", "%s ends at sector %d; the backup partition table needs the sectors from %d on, and %s", v, v.end()-1, last+1, why)
 		}
 		switch {
-		case v.ntfs == nil:
+		case v.NTFS == nil:
 			return refusal("what is no NTFS cannot be shrunk")
 		case !slices.Contains(p.placements(), job.PlaceShrink):
 			return refusal("espPlacement does not allow to shrink")
@@ -111,7 +111,7 @@ func (p *planner) shrink(v *volume, sectors uint64, why string) error {
 	if p.opt.Shrinker == nil {
 		return job.Errorf(job.ToolMissing, "Install ntfsresize (package ntfs-3g)", "%s has to shrink (%s), and nothing here can do that", v, why)
 	}
-	if err := v.settled(); err != nil {
+	if err := v.Settled(); err != nil {
 		return volumeError(v, err)
 	}
 	effect, err := p.opt.Shrinker.Try(p.ctx, section(p.disk, v), s.BeforeBytes, s.AfterBytes)

@@ -207,7 +207,7 @@ func (p *planner) planWrites() error {
 	}
 	p.EstimatedBytes += int64(p.ESP.Sectors) * sector / 512 * 4 * 2 // the FATs: at most 4 bytes for every 512
 	for _, e := range p.edits {
-		changes, err := p.changes(p.windows.ntfs, e)
+		changes, err := p.changes(p.windows.NTFS, e)
 		if err != nil {
 			return err
 		}

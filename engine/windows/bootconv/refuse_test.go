@@ -130,11 +130,11 @@ func TestEditRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := im.windows.ntfs.Open(pathBootMgr)
+	f, err := im.windows.NTFS.Open(pathBootMgr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := new(Plan).changes(im.windows.ntfs, fileEdit{pathBootMgr, make([]byte, f.Size())}); job.CodeOf(err) != job.FileNotEditableInPlace {
+	if _, err := new(Plan).changes(im.windows.NTFS, fileEdit{pathBootMgr, make([]byte, f.Size())}); job.CodeOf(err) != job.FileNotEditableInPlace {
 		t.Errorf("got %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"imageport/engine/disk"
@@ -12,6 +11,7 @@ import (
 	"imageport/engine/windows/bcd"
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/ntfs"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -26,43 +26,22 @@ const (
 type volume struct {
 	gpt.Partition // of a GPT disk: number and place only
 	sectorSize    int
-	kind          ntfs.Kind
-	ntfs          *ntfs.Volume // nil if it holds none, or none that can be read
-	err           error        // why its NTFS cannot be read
-	hasWindows    bool
-	hasWinRE      bool
+	*offline.Volume
+	hasWinRE bool
 }
 
 // openVolume looks at a partition. Its errors are those of the disk.
 func openVolume(d disk.Disk, p gpt.Partition) (*volume, error) {
 	v := &volume{Partition: p, sectorSize: d.SectorSize()}
-	section := disk.Section(d, v.offset(), v.size())
-	sector := make([]byte, 512)
-	if _, err := section.ReadAt(sector, 0); err != nil {
-		return nil, fmt.Errorf("boot sector of %s: %w", v, err)
+	var err error
+	v.Volume, err = offline.Look(d, offline.Partition{Number: p.Index + 1, Offset: v.offset(), Size: v.size()})
+	if err != nil || v.NTFS == nil {
+		return v, err
 	}
-	if v.kind = ntfs.Probe(sector); v.kind != ntfs.NTFS {
-		return v, nil
+	if v.hasWinRE, err = v.exists(pathWinRE); offline.OfNTFS(err) {
+		v.NTFS, v.Err, err = nil, v.Fault(err), nil
 	}
-	v.err = v.look(section)
-	if v.err != nil {
-		v.ntfs = nil
-		if !ofNTFS(v.err) {
-			return nil, fmt.Errorf("%s: %w", v, v.err)
-		}
-	}
-	return v, nil
-}
-
-func (v *volume) look(section io.ReaderAt) (err error) {
-	if v.ntfs, err = ntfs.Open(section, v.size()); err != nil {
-		return err
-	}
-	if v.hasWindows, err = v.exists(pathSystem); err != nil {
-		return err
-	}
-	v.hasWinRE, err = v.exists(pathWinRE)
-	return err
+	return v, err
 }
 
 // offset is where the volume begins on the disk, in bytes.
@@ -76,31 +55,8 @@ func (v *volume) end() uint64 { return v.FirstLBA + v.Sectors }
 
 func (v *volume) String() string { return fmt.Sprintf("partition %d", v.Index+1) }
 
-// settled is nil if Windows has finished with the volume: what is in its files
-// is all there is.
-func (v *volume) settled() error {
-	hibernated, err := v.ntfs.Hibernated()
-	if err != nil {
-		return err
-	}
-	if hibernated {
-		return job.Errorf(job.Hibernated, "Run powercfg /h off in a maintenance version and shut Windows down", "Windows is hibernated on %s (or shut down with fast startup)", v)
-	}
-	if v.ntfs.State().Dirty {
-		return job.Errorf(job.NTFSDirty, "Run chkdsk /f on it in a maintenance version", "the NTFS on %s is marked dirty", v)
-	}
-	clean, err := v.ntfs.LogFileClean()
-	if err != nil {
-		return err
-	}
-	if !clean {
-		return job.Errorf(job.NTFSDirty, "Boot it once in a maintenance version and shut it down", "the NTFS on %s was not dismounted: its journal holds changes", v)
-	}
-	return nil
-}
-
 func (v *volume) exists(path string) (bool, error) {
-	_, err := v.ntfs.Stat(path)
+	_, err := v.NTFS.Stat(path)
 	if errors.Is(err, ntfs.ErrNotFound) {
 		return false, nil
 	}
@@ -111,7 +67,7 @@ func (v *volume) exists(path string) (bool, error) {
 func (v *volume) readFile(path string) ([]byte, error) { return v.read(path, fileLimit) }
 
 func (v *volume) read(path string, limit int64) ([]byte, error) {
-	f, err := v.ntfs.Open(path)
+	f, err := v.NTFS.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -201,23 +157,14 @@ func (v *volume) readWindows() (Windows, error) {
 	if err != nil {
 		return Windows{}, missing(v, err)
 	}
-	key, err := h.Lookup("Microsoft", "Windows NT", "CurrentVersion")
+	r, err := (&offline.Hive{Hive: h}).Release()
 	if err != nil {
 		return Windows{}, hiveError(pathSoftware, err)
 	}
-	text := func(name string) string {
-		v, _ := key.Value(name)
-		return v.String()
+	if r.Build == 0 {
+		return Windows{}, job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: CurrentBuild is %q, not a number", pathSoftware, r.CurrentBuild)
 	}
-	w := Windows{Product: text("ProductName"), Edition: text("EditionID"), Version: text("DisplayVersion"), PVSTarget: pvsTarget(h)}
-	if w.Build, err = strconv.Atoi(text("CurrentBuild")); err != nil {
-		return Windows{}, job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: CurrentBuild is %q, not a number", pathSoftware, text("CurrentBuild"))
-	}
-	// Windows 11 still calls itself 10 there.
-	if rest, ok := strings.CutPrefix(w.Product, "Windows 10"); ok && w.Build >= 22000 {
-		w.Product = "Windows 11" + rest
-	}
-	return w, nil
+	return Windows{Product: r.Product, Edition: r.Edition, Version: r.Version, Build: r.Build, PVSTarget: pvsTarget(h)}, nil
 }
 
 // pvsTarget finds the version of the PVS target device software among the
@@ -242,12 +189,6 @@ func pvsTarget(h *hive.Hive) string {
 	return ""
 }
 
-// ofNTFS reports whether an error is the volume's own, and not of the disk
-// below it.
-func ofNTFS(err error) bool {
-	return errors.Is(err, ntfs.ErrCorrupt) || errors.Is(err, ntfs.ErrNotNTFS) || errors.Is(err, ntfs.ErrUnsupported)
-}
-
 // volumeFault is volumeError, but leaves a missing file what it is.
 func volumeFault(v *volume, err error) error {
 	if errors.Is(err, ntfs.ErrNotFound) {
@@ -270,12 +211,10 @@ func volumeError(v *volume, err error) error {
 	switch {
 	case job.CodeOf(err) != "":
 		return err
-	case ofNTFS(err):
-		return job.Errorf(job.NTFSCorrupt, "Run chkdsk /f on it in a maintenance version", "the NTFS on %s: %w", v, err)
 	case errors.Is(err, ntfs.ErrNotFound):
 		return missing(v, err)
 	}
-	return fmt.Errorf("%s: %w", v, err)
+	return v.Fault(err)
 }
 
 func hiveError(path string, err error) error {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"imageport/engine/windows/hive"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage"
 )
@@ -121,7 +122,7 @@ func TestDrivers(t *testing.T) {
 			spec.Build = c.build
 			img, d := build(t, spec)
 			if c.change != nil {
-				edit(t, img, d, pathSystem, c.change)
+				edit(t, img, d, offline.PathSystem, c.change)
 			}
 			p := plan(t, d, c.platform, d.Size())
 			if p.Firmware != job.BIOS || !slices.Equal(p.Controllers, c.want) {
@@ -161,7 +162,7 @@ func TestReadersAgree(t *testing.T) {
 			wantFixUps := 4
 			if spec.DirtySystemHiveWithLogs {
 				wantFixUps++
-				if last := p.FixUps[4]; last.What != pathSystem || !strings.Contains(last.New, "2 entries") {
+				if last := p.FixUps[4]; last.What != offline.PathSystem || !strings.Contains(last.New, "2 entries") {
 					t.Errorf("%+v", last)
 				}
 			}
@@ -169,13 +170,13 @@ func TestReadersAgree(t *testing.T) {
 				t.Errorf("%d fix-ups: %q", len(p.FixUps), brief(p.FixUps))
 			}
 			out := apply(t, d, p, job.PlatformVSphere, d.Size())
-			_, before := file(t, d, c.StartBytes, c.SizeBytes, pathSystem)
-			_, after := file(t, out, c.StartBytes, c.SizeBytes, pathSystem)
+			_, before := file(t, d, c.StartBytes, c.SizeBytes, offline.PathSystem)
+			_, after := file(t, out, c.StartBytes, c.SizeBytes, offline.PathSystem)
 			if spec.DirtySystemHiveWithLogs { // reglookup knows no logs
 				spec.DirtySystemHiveWithLogs = false
 				img, clean := build(t, spec)
 				c := windowsOf(t, img)
-				_, before = file(t, clean, c.StartBytes, c.SizeBytes, pathSystem)
+				_, before = file(t, clean, c.StartBytes, c.SizeBytes, offline.PathSystem)
 			}
 			want := []string{
 				"+/ControlSet001/Services/LSI_SAS/Start,DWORD,0x00000000,",
@@ -231,11 +232,11 @@ func TestSeveralWindows(t *testing.T) {
 	}
 	apply(t, d, p, job.PlatformVSphere, d.Size())
 
-	edit(t, img, d, pathSystem, func(e *editor) { e.drop(`ControlSet001\Services\pvscsi`) })
+	edit(t, img, d, offline.PathSystem, func(e *editor) { e.drop(`ControlSet001\Services\pvscsi`) })
 	if p := plan(t, d, job.PlatformVSphere, d.Size()); !slices.Equal(p.Controllers, []job.Controller{job.LSISAS, job.AHCI, job.NVMe}) {
 		t.Errorf("controllers %v: the first Windows has no driver for all", p.Controllers)
 	}
-	edit(t, img, d, pathSystem, func(e *editor) {
+	edit(t, img, d, offline.PathSystem, func(e *editor) {
 		e.drop("DriverDatabase")
 		for _, name := range []string{"storahci", "stornvme", "LSI_SAS"} {
 			e.drop(`ControlSet001\Services\` + name)
@@ -250,7 +251,7 @@ func TestSeveralWindows(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	img, d := build(t, small())
-	edit(t, img, d, pathSoftware, func(e *editor) {
+	edit(t, img, d, offline.PathSoftware, func(e *editor) {
 		e.set(`Microsoft\Windows NT\CurrentVersion`, hive.SZ("InstallationType", "Server Core"), hive.SZ("ProductName", "Windows Server 2025 Standard"), hive.SZ("CurrentBuild", "26100"))
 	})
 	p := plan(t, d, job.PlatformVSphere, d.Size())
@@ -261,23 +262,10 @@ func TestServer(t *testing.T) {
 		"no build": func(e *editor) { e.set(`Microsoft\Windows NT\CurrentVersion`, hive.SZ("CurrentBuild", "many")) },
 		"no key":   func(e *editor) { e.drop(`Microsoft\Windows NT\CurrentVersion`) },
 	} {
-		edit(t, img, d, pathSoftware, change)
+		edit(t, img, d, offline.PathSoftware, change)
 		p := plan(t, d, job.PlatformVSphere, d.Size())
 		if p.Build != 0 || len(p.Warnings) != 1 || slices.Contains(p.Controllers, job.LSISAS) {
 			t.Errorf("%s: %+v", name, p)
-		}
-	}
-}
-
-func TestPathOfDriver(t *testing.T) {
-	const want = `\Windows\System32\drivers\x.sys`
-	for _, image := range []string{
-		`System32\drivers\x.sys`, `\SystemRoot\System32\drivers\x.sys`, `\systemroot\System32\drivers\x.sys`, `%SystemRoot%\System32\drivers\x.sys`,
-		`\??\C:\Windows\System32\drivers\x.sys`, `C:\Windows\System32\drivers\x.sys`, `\Windows\System32\drivers\x.sys`,
-		`"System32/drivers/x.sys"`, ` \System32\drivers\x.sys`,
-	} {
-		if got := onVolume(image); got != want {
-			t.Errorf("%s is %s", image, got)
 		}
 	}
 }

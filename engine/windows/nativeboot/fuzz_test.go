@@ -7,6 +7,7 @@ import (
 
 	"imageport/engine/disk/overlay"
 	"imageport/engine/windows/hive"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -35,7 +36,7 @@ func FuzzSystem(f *testing.F) {
 	}
 	img, d := build(f, small())
 	c := windowsOf(f, img)
-	system, stored := file(f, d, c.StartBytes, c.SizeBytes, pathSystem)
+	system, stored := file(f, d, c.StartBytes, c.SizeBytes, offline.PathSystem)
 	extents, err := system.Extents()
 	if err != nil || extents[0].Length < int64(len(built)) {
 		f.Fatalf("the hive is in %v, %v", extents, err)
@@ -75,7 +76,7 @@ func FuzzSystem(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		_, after := file(t, out, c.StartBytes, c.SizeBytes, pathSystem)
+		_, after := file(t, out, c.StartBytes, c.SizeBytes, offline.PathSystem)
 		if len(after) != len(stored) {
 			t.Fatalf("%d bytes of %d", len(after), len(stored))
 		}

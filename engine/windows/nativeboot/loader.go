@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"imageport/engine/disk/fat32"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -51,9 +52,9 @@ func (p *planner) fixLoaders() error {
 
 // fixLoader adds the fallback loader to a volume. Errors that are ofFAT leave it
 // as it was.
-func (p *planner) fixLoader(v *volume) error {
-	w := part{p.out, v.offset, v.size}
-	volume, err := fat32.Open(w, v.size)
+func (p *planner) fixLoader(v offline.Partition) error {
+	w := part{p.out, v.Offset, v.Size}
+	volume, err := fat32.Open(w, v.Size)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (p *planner) fixLoader(v *volume) error {
 	if _, err := io.ReadFull(file, data); err != nil {
 		return err
 	}
-	err = fat32.AddFile(w, v.size, fat32.File{Path: pathFallback, Size: manager.Size, ModTime: manager.ModTime, Data: bytes.NewReader(data)})
+	err = fat32.AddFile(w, v.Size, fat32.File{Path: pathFallback, Size: manager.Size, ModTime: manager.ModTime, Data: bytes.NewReader(data)})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -94,8 +95,8 @@ type planner struct {
 	out    *overlay.Overlay // base with the changes
 	target Target
 	// volumes are what the partitions hold, as far as they are looked into.
-	volumes []*volume
-	esps    []*volume
+	volumes []*offline.Volume
+	esps    []offline.Partition
 }
 
 func (p *planner) warn(format string, args ...any) {

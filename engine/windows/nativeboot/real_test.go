@@ -11,6 +11,7 @@ import (
 
 	"imageport/engine/disk/overlay"
 	"imageport/engine/windows/hive"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage/ntfs3g"
 )
@@ -116,7 +117,7 @@ func TestRealWindows10(t *testing.T) {
 				t.Errorf("warnings %q", p.Warnings)
 			}
 			out := apply(t, d, p, c.platform, d.Size())
-			_, after := file(t, out, realStart, realSize, pathSystem)
+			_, after := file(t, out, realStart, realSize, offline.PathSystem)
 			got := differences(before, reglookup(t, after))
 			if len(got) != 2*len(c.fixUps) {
 				t.Errorf("reglookup sees the changes\n%s", strings.Join(got, "\n"))
@@ -154,7 +155,7 @@ func TestRealLogs(t *testing.T) {
 		t.Fatalf("%q, %q", brief(p.FixUps), p.Warnings)
 	}
 	out := apply(t, d, p, job.PlatformAzure, d.Size())
-	_, after := file(t, out, realStart, realSize, pathSystem)
+	_, after := file(t, out, realStart, realSize, offline.PathSystem)
 	for _, line := range differences(reglookup(t, r.Hive), reglookup(t, after)) {
 		if !strings.Contains(line, "/Services/") || !strings.Contains(line, "/StartOverride") && !strings.Contains(line, "/Start,") {
 			t.Errorf("reglookup sees %s", line)

@@ -11,6 +11,7 @@ import (
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
 	"imageport/engine/windows/hive"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage"
 )
@@ -52,7 +53,7 @@ func TestRefused(t *testing.T) {
 			}
 			img, d := build(t, spec)
 			if c.change != nil {
-				edit(t, img, d, pathSystem, c.change)
+				edit(t, img, d, offline.PathSystem, c.change)
 			}
 			if c.platform == "" {
 				c.platform = job.PlatformVSphere

@@ -11,7 +11,7 @@ import (
 // setNumber changes a number that a key has; if it is what it should be, or
 // there is none, nothing happens.
 func (w *windows) setNumber(path []string, name string, to uint32, why string) error {
-	key, err := w.lookup(path...)
+	key, err := w.System.Find(path...)
 	if err != nil || key == nil {
 		return err
 	}
@@ -20,7 +20,7 @@ func (w *windows) setNumber(path []string, name string, to uint32, why string) e
 	if !ok || n == to {
 		return nil
 	}
-	if err := w.hive().SetValue(path, hive.DWORD(old.Name, to)); err != nil {
+	if err := w.System.SetValue(path, hive.DWORD(old.Name, to)); err != nil {
 		return err
 	}
 	w.fixed(registry(path, name), strconv.Itoa(int(n)), strconv.Itoa(int(to)), why)
@@ -29,11 +29,11 @@ func (w *windows) setNumber(path []string, name string, to uint32, why string) e
 
 // deleteKey removes a key, if it is there.
 func (w *windows) deleteKey(path []string, why string) error {
-	key, err := w.lookup(path...)
+	key, err := w.System.Find(path...)
 	if err != nil || key == nil {
 		return err
 	}
-	if err := w.hive().DeleteKey(path...); err != nil {
+	if err := w.System.DeleteKey(path...); err != nil {
 		return err
 	}
 	w.fixed(registry(path), describe(key.Values...), "", why)
@@ -42,7 +42,7 @@ func (w *windows) deleteKey(path []string, why string) error {
 
 // deleteValue removes a value of a key, if both are there.
 func (w *windows) deleteValue(path []string, name, why string) error {
-	key, err := w.lookup(path...)
+	key, err := w.System.Find(path...)
 	if err != nil || key == nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (w *windows) deleteValue(path []string, name, why string) error {
 	if !ok {
 		return nil
 	}
-	if err := w.hive().DeleteValue(path, name); err != nil {
+	if err := w.System.DeleteValue(path, name); err != nil {
 		return err
 	}
 	w.fixed(registry(path, name), text(old), "", why)

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"imageport/engine/windows/hive"
-	"imageport/engine/windows/ntfs"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 )
 
@@ -33,15 +33,15 @@ func (w *windows) fixDrivers() error {
 	for _, d := range drivers[w.platform] {
 		reason, err := w.unfit(d)
 		if err != nil {
-			return w.broken(err)
+			return w.System.Fault(err)
 		}
 		if reason != "" {
 			lacks = append(lacks, reason)
 			continue
 		}
-		for _, set := range w.sets {
+		for _, set := range w.ControlSets {
 			if err := w.load(set, d); err != nil {
-				return w.broken(err)
+				return w.System.Fault(err)
 			}
 		}
 		if fits = fits || !d.some; d.some {
@@ -58,7 +58,7 @@ func (w *windows) fixDrivers() error {
 		lacks = append(lacks, fmt.Sprintf("only some machines have a controller of kind %s, for which it has one", some))
 	}
 	return job.Errorf(job.NativeDriversMissing, fmt.Sprintf("Install the drivers of %s in the vDisk's master, or copy it as it is with %q: %q", w.platform, "fixups", job.FixUpsNone),
-		"the Windows on %s has no driver that finds its disk on %s: %s", w.volume, w.platform, strings.Join(lacks, "; "))
+		"the Windows on %s has no driver that finds its disk on %s: %s", w.Volume, w.platform, strings.Join(lacks, "; "))
 }
 
 // unfit says why a driver will not find the disk of the Windows; "" if it will.
@@ -67,21 +67,21 @@ func (w *windows) unfit(d driver) (string, error) {
 		if s.optional {
 			continue
 		}
-		path, err := w.driverFile(w.current, s.name)
+		path, err := w.driverFile(w.Current, s.name)
 		if errors.Is(err, hive.ErrNotFound) {
 			return fmt.Sprintf("there is no service %s", s.name), nil
 		}
 		if err != nil {
 			return "", err
 		}
-		if there, err := w.exists(path); err != nil || !there {
+		if there, err := w.HasFile(path); err != nil || !there {
 			return fmt.Sprintf("the service %s has no %s", s.name, path), err
 		}
 	}
 	name := d.services[0].name
-	if d.before != 0 && (w.build == 0 || w.build >= d.before) {
+	if d.before != 0 && (w.release.Build == 0 || w.release.Build >= d.before) {
 		reason := fmt.Sprintf("%s is not relied on in Windows 11, Windows Server 2025 and later", name)
-		if w.build == 0 {
+		if w.release.Build == 0 {
 			reason += ", and which one this is cannot be told"
 		}
 		return reason, nil
@@ -97,7 +97,7 @@ func (w *windows) unfit(d driver) (string, error) {
 // driverFile gives the path of a driver's file on the volume. The error is
 // hive.ErrNotFound if there is no such driver.
 func (w *windows) driverFile(set, name string) (string, error) {
-	key, err := w.hive().Lookup(set, "Services", name)
+	key, err := w.System.Lookup(set, "Services", name)
 	if err != nil {
 		return "", err
 	}
@@ -108,39 +108,7 @@ func (w *windows) driverFile(set, name string) (string, error) {
 		return "", fmt.Errorf("%w: a driver %s", hive.ErrNotFound, name)
 	}
 	image, _ := key.Value("ImagePath")
-	if image.String() == "" {
-		return `\Windows\System32\drivers\` + key.Name + ".sys", nil // where Windows looks, too
-	}
-	return onVolume(image.String()), nil
-}
-
-// onVolume is the path of a driver's file, which may begin with the folder of
-// Windows in several ways, or be below it.
-func onVolume(image string) string {
-	path := strings.ReplaceAll(strings.Trim(image, `" `), "/", `\`)
-	path, _ = cutPrefixFold(path, `\??\`)
-	if len(path) > 2 && path[1] == ':' { // C:
-		return path[2:]
-	}
-	for _, root := range []string{`\SystemRoot\`, `%SystemRoot%\`, `\Windows\`} {
-		if below, ok := cutPrefixFold(path, root); ok {
-			path = below
-			break
-		}
-	}
-	return `\Windows\` + strings.TrimLeft(path, `\`)
-}
-
-// exists reports whether there is a file with something in it.
-func (w *windows) exists(path string) (bool, error) {
-	e, err := w.ntfs.Stat(path)
-	if errors.Is(err, ntfs.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, volumeError(w.volume, err)
-	}
-	return !e.IsDir && e.Size > 0, nil
+	return offline.DriverFile(key.Name, image.String()), nil
 }
 
 // load has the services of a driver loaded at boot, those that a control set
@@ -154,7 +122,7 @@ func (w *windows) load(set string, d driver) error {
 		if err != nil {
 			return err
 		}
-		if there, err := w.exists(file); err != nil {
+		if there, err := w.HasFile(file); err != nil {
 			return err
 		} else if !there {
 			continue

@@ -161,7 +161,7 @@ func file(t testing.TB, d disk.Disk, off, size int64, path string) (*ntfs.File, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := f.ReadAll(hiveLimit)
+	b, err := f.ReadAll(64 * mib)
 	if err != nil {
 		t.Fatal(err)
 	}

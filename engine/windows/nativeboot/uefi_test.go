@@ -15,6 +15,7 @@ import (
 
 	"imageport/engine/disk/gpt"
 	"imageport/engine/disk/overlay"
+	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage"
 )
@@ -195,7 +196,7 @@ func TestUEFI(t *testing.T) {
 				}
 			}
 			w := windowsOf(t, img)
-			_, hive := file(t, out, w.StartBytes, w.SizeBytes, pathSystem)
+			_, hive := file(t, out, w.StartBytes, w.SizeBytes, offline.PathSystem)
 			if found := reglookup(t, hive); !found["/ControlSet001/Services/LSI_SAS/Start,DWORD,0x00000000,"] {
 				t.Error("reglookup does not see the change of C:")
 			}

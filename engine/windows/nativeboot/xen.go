@@ -22,31 +22,31 @@ func (w *windows) fixXen() error {
 		return nil
 	}
 	if reason, err := w.unfit(xenbd); err != nil || reason != "" {
-		return w.broken(err)
+		return w.System.Fault(err)
 	}
 	emulated := false
 	for _, d := range []driver{ahci, ahciOld, nvme, ide} {
 		reason, err := w.unfit(d)
 		if err != nil {
-			return w.broken(err)
+			return w.System.Fault(err)
 		}
 		emulated = emulated || reason == ""
 	}
-	for _, set := range w.sets {
+	for _, set := range w.ControlSets {
 		services := func(path ...string) []string { return append([]string{set, "Services"}, path...) }
 		if err := w.countBus(services("xenbus")); err != nil {
-			return w.broken(err)
+			return w.System.Fault(err)
 		}
 		if !emulated {
 			continue
 		}
 		for _, name := range []string{"ActiveDeviceID", "ActiveInstanceID", "ActiveLocationInformation"} {
 			if err := w.deleteValue(services("xenfilt", "Parameters"), name, whyActive); err != nil {
-				return w.broken(err)
+				return w.System.Fault(err)
 			}
 		}
 		if err := w.deleteKey(services("XEN", "Unplug"), whyUnplug); err != nil {
-			return w.broken(err)
+			return w.System.Fault(err)
 		}
 	}
 	return nil
@@ -54,7 +54,7 @@ func (w *windows) fixXen() error {
 
 // countBus makes a Count of 0 a 1. Any other is left alone.
 func (w *windows) countBus(path []string) error {
-	key, err := w.lookup(path...)
+	key, err := w.System.Find(path...)
 	if err != nil || key == nil {
 		return err
 	}
