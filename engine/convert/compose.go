@@ -11,6 +11,7 @@ import (
 	"imageport/engine/disk/vhd"
 	"imageport/engine/disk/vhdx"
 	"imageport/engine/diskimage"
+	"imageport/engine/publish"
 	"imageport/engine/share"
 	"imageport/engine/source"
 	"imageport/job"
@@ -34,7 +35,7 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 	report(job.Progress{Step: "inspect " + t.Input})
 	// What cannot be removed, because a Compositing Engine that was lost still
 	// has it open on the server, is not in the way.
-	_ = removePartials(ctx, store, t)
+	_ = publish.RemovePartials(ctx, store, t.names())
 	im, err := openImage(ctx, store, t)
 	if err != nil {
 		return Composed{}, err
@@ -61,7 +62,7 @@ func Compose(ctx context.Context, store share.Store, t Task, a Approval, attempt
 		return Composed{}, job.At(t.Input, err)
 	}
 
-	out := output{task: t, partial: t.partialPrefix() + attempt + ".partial", id: uuid.NewSHA1(im.seed(t), []byte("data write"))}
+	out := output{task: t, partial: t.names().Partial(attempt), id: uuid.NewSHA1(im.seed(t), []byte("data write"))}
 	if err := out.write(ctx, store, im, changes, report); err != nil {
 		return Composed{}, err
 	}
@@ -136,22 +137,4 @@ func (o *output) write(ctx context.Context, store share.Store, im *image, change
 		}, progress)
 	}
 	return errors.Join(err, f.Close())
-}
-
-// removePartials deletes the partial files of this job, as far as it can.
-func removePartials(ctx context.Context, store share.Store, t Task) error {
-	files, err := store.List(ctx)
-	if err != nil {
-		return err
-	}
-	var failed error
-	for _, f := range files {
-		if !t.isPartial(f.Name) {
-			continue
-		}
-		if err := ignoreNotExist(store.Remove(ctx, f.Name)); err != nil {
-			failed = err
-		}
-	}
-	return failed
 }

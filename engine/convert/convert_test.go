@@ -821,7 +821,7 @@ func TestHeldPartial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.write(t, task.partialPrefix()+"lost.partial", "of the one that was lost")
+	f.write(t, task.names().Partial("lost"), "of the one that was lost")
 	c, err := Compose(ctx, heldStore{f.store}, task, a, "try", quiet)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 
+	"imageport/engine/publish"
 	"imageport/engine/share"
 	"imageport/engine/source"
 	"imageport/job"
@@ -51,10 +52,8 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 	}
 	// Every block of the disk has an entry of 8 bytes in the allocation table.
 	need := 2*plan.EstimatedBytes + im.Size()/int64(blockSize(im.Size()))*8 + freeReserve
-	if free, err := store.Free(ctx); err != nil {
+	if err := publish.Room(ctx, store, need); err != nil {
 		return Admitted{}, err
-	} else if free < need {
-		return Admitted{}, job.Errorf(job.ShareFull, "Free some space on the share", "the share has %d MiB free, the output needs up to %d MiB", free>>20, need>>20)
 	}
 	preview, err := im.preview(t, version, plan)
 	return Admitted{Preview: preview, Approval: Approval{
@@ -67,24 +66,10 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 }
 
 // admitOutput refuses an output that is there and must not be replaced, or is
-// being written.
+// being published.
 func admitOutput(ctx context.Context, store share.Store, t Task) (existing *FileID, err error) {
-	existing, err = source.Stat(ctx, store, t.Output)
-	if err != nil {
-		return nil, err
+	if !t.Overwrite {
+		return publish.Check(ctx, store, t.names(), nil)
 	}
-	if existing != nil && !t.Overwrite {
-		return nil, job.Errorf(job.OutputExists, "Set overwriteOutput, or choose another outputImageFilename", "there is a file %s already", t.Output)
-	}
-	if existing != nil {
-		if err := replaceable(ctx, store, t); err != nil {
-			return nil, err
-		}
-	}
-	if other, _, err := otherClaim(ctx, store, t); err != nil {
-		return nil, err
-	} else if other != "" {
-		return nil, claimed(t, other)
-	}
-	return existing, nil
+	return publish.Check(ctx, store, t.names(), func(ctx context.Context) error { return replaceable(ctx, store, t) })
 }

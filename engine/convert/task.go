@@ -1,8 +1,7 @@
 package convert
 
 import (
-	"strings"
-
+	"imageport/engine/publish"
 	"imageport/engine/source"
 	"imageport/job"
 )
@@ -60,30 +59,13 @@ type Composed struct {
 }
 
 // Piece is a file that waits for its name.
-type Piece struct {
-	Name string `json:"name"`
-	// Partial is the name that it has until then.
-	Partial string `json:"partial"`
-	// File identifies it, under either name: renaming changes neither. Another
-	// run of the same job writes the same bytes, but at another time.
-	File FileID `json:"file"`
-	// Existing is the file that it replaces; nil where there must be none.
-	Existing *FileID `json:"existing,omitempty"`
-}
-
-func (p Piece) place() place { return place{p.Name, p.Existing} }
-
-// place is the name of a file of the job, and what was there when it began.
-type place struct {
-	name     string
-	existing *FileID
-}
+type Piece = publish.Piece
 
 // places are the names that the job's files will have.
-func (a Approval) places() []place {
-	places := []place{{a.Output, a.Existing}}
+func (a Approval) places() []publish.Place {
+	places := []publish.Place{{Name: a.Output, Existing: a.Existing}}
 	if v := a.Version; v != nil {
-		places = append(places, place{v.Manifest, v.ManifestFile})
+		places = append(places, publish.Place{Name: v.Manifest, Existing: v.ManifestFile})
 	}
 	return places
 }
@@ -97,32 +79,5 @@ func (t Task) path(name string) string {
 	return folder.UNC(name)
 }
 
-// partialPrefix begins the names of all files that the job has on the share
-// besides its output.
-func (t Task) partialPrefix() string { return t.Output + "." + t.Key + "." }
-
-// replaced is where a file that the job replaces waits until the job ends.
-func (t Task) replaced(name string) string {
-	if name == t.Output {
-		return t.partialPrefix() + "replaced"
-	}
-	return t.partialPrefix() + name + ".replaced"
-}
-
-// isPartial reports whether name is a partial output of this job.
-func (t Task) isPartial(name string) bool {
-	return strings.HasPrefix(strings.ToLower(name), strings.ToLower(t.partialPrefix())) && strings.HasSuffix(name, ".partial")
-}
-
-// claim is the file that says that this job publishes its output.
-func (t Task) claim() string { return t.partialPrefix() + "claim" }
-
-// claimedBy gives the key of the job whose claim on the same output the file is.
-func (t Task) claimedBy(name string) (key string, ok bool) {
-	rest, ok := strings.CutPrefix(strings.ToLower(name), strings.ToLower(t.Output)+".")
-	if !ok {
-		return "", false
-	}
-	key, ok = strings.CutSuffix(rest, ".claim")
-	return key, ok && key != "" && !strings.Contains(key, ".")
-}
+// names are those of the job's files beside the output.
+func (t Task) names() publish.Names { return publish.Names{Output: t.Output, Key: t.Key} }

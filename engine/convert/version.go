@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"imageport/engine/publish"
 	"imageport/engine/pvs"
 	"imageport/engine/share"
 	"imageport/engine/source"
@@ -30,10 +31,6 @@ type Version struct {
 
 	warnings []string // for the preview
 }
-
-// versionFileLimit bounds manifests and properties files: the latter have half
-// a megabyte.
-const versionFileLimit = 16 << 20
 
 // nextVersion decides which version the output becomes; nil where the request
 // names its file.
@@ -108,7 +105,7 @@ func versionError(err error) error {
 	case errors.Is(err, pvs.ErrNotLatest):
 		return job.Errorf(job.NotLatestVersion, "Convert the latest version", "%w", err)
 	case errors.Is(err, pvs.ErrManifest):
-		return job.Errorf(job.ManifestInvalid, "Export the vDisk's versions anew in the PVS console, or remove the manifest if the vDisk has no versions", "%w", err)
+		return publish.ManifestInvalid(err)
 	case errors.Is(err, pvs.ErrName):
 		return job.Errorf(job.BadRequest, "Give the outputImageFilename instead of pvsVersion", "%w", err)
 	}
@@ -127,7 +124,7 @@ func (v *Version) manifest(ctx context.Context, store share.Store, output FileID
 	}
 	var old []byte
 	if v.ManifestFile != nil {
-		if old, err = readVersionFile(ctx, store, v.Manifest, *v.ManifestFile); err != nil {
+		if old, err = publish.ReadSmall(ctx, store, v.Manifest, *v.ManifestFile); err != nil {
 			return nil, err
 		}
 	}
@@ -151,7 +148,7 @@ func (v *Version) manifest(ctx context.Context, store share.Store, output FileID
 func (v *Version) pieces(ctx context.Context, store share.Store, t Task, attempt string, output FileID) ([]Piece, error) {
 	var made []Piece
 	add := func(name string, existing *FileID, data []byte) error {
-		p := Piece{Name: name, Partial: t.partialPrefix() + attempt + "." + name + ".partial", Existing: existing}
+		p := Piece{Name: name, Partial: t.names().PartialOf(attempt, name), Existing: existing}
 		f, err := store.CreateExcl(ctx, p.Partial)
 		if err != nil {
 			return err
@@ -169,7 +166,7 @@ func (v *Version) pieces(ctx context.Context, store share.Store, t Task, attempt
 		return err
 	}
 	if v.Properties != "" {
-		data, err := readVersionFile(ctx, store, v.PropertiesFrom, *v.PropertiesFile)
+		data, err := publish.ReadSmall(ctx, store, v.PropertiesFrom, *v.PropertiesFile)
 		if err != nil {
 			return nil, err
 		}
@@ -183,26 +180,6 @@ func (v *Version) pieces(ctx context.Context, store share.Store, t Task, attempt
 	}
 	err = add(v.Manifest, v.ManifestFile, data)
 	return made, err
-}
-
-// readVersionFile reads a file that must be the one that preflight saw.
-func readVersionFile(ctx context.Context, store share.Store, name string, id FileID) ([]byte, error) {
-	f, err := store.Open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if now := (FileID{SizeBytes: f.Size(), Modified: f.ModTime().UTC()}); now != id {
-		return nil, job.Errorf(job.SourceChanged, "Start the job again while nobody works on the vDisk", "%s changed while the job ran", name)
-	}
-	if f.Size() > versionFileLimit {
-		return nil, job.Errorf(job.ManifestInvalid, "Look at what it is", "%s has %d bytes, more than such a file has", name, f.Size())
-	}
-	b := make([]byte, f.Size())
-	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
-		return nil, err
-	}
-	return b, nil
 }
 
 // readBack makes sure that a file is on the share as it was written.

@@ -1,6 +1,8 @@
 package diskimage
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -140,6 +142,17 @@ func newWriter(f file, format Format, size int64, sector int, id Identity) (w wr
 		return nil, job.Errorf(job.BadRequest, "Choose others", "such an image cannot be made: %w", err)
 	}
 	return w, nil
+}
+
+// identify gives a VHDX or VHD another ID before it is finished.
+func identify(w writer, id Identity) error {
+	switch w := w.(type) {
+	case *vhdx.Writer:
+		return w.SetWriteGUIDs(id.fileWrite(), id.ID)
+	case *vhd.Writer:
+		return w.SetUniqueID(id.ID)
+	}
+	return fmt.Errorf("a %T has no ID: %w", w, errors.ErrUnsupported)
 }
 
 // rawWriter writes a raw disk.

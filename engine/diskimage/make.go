@@ -44,21 +44,33 @@ func convert(ctx context.Context, c *chain.Chain, out Output, progress func(done
 		}
 	}
 	var report copier.Report
+	id := out.Identity // which also names the incomplete file
 	done, err := out.write(ctx, src, func(w writer, opt copier.Options) (err error) {
 		opt.CRC, opt.SHA256 = true, out.SHA256
 		opt.Progress = func(p copier.Progress) { progress(p.DoneBytes, p.TotalBytes) }
 		if out.UsedOnly {
 			opt.Skip = free.ranges()
 		}
-		if report, err = copier.Copy(ctx, target(w), c, opt); err != nil {
+		to := target(w)
+		if out.Written != nil {
+			to = shown{to, out.Written}
+		}
+		if report, err = copier.Copy(ctx, to, c, opt); err != nil {
 			return err
 		}
-		return c.Unchanged(ctx)
+		if err := c.Unchanged(ctx); err != nil || out.IDOf == nil {
+			return err
+		}
+		id.ID = out.IDOf(report.CRC32C)
+		return identify(w, id)
 	}, progress)
 	if err != nil {
 		return Made{}, err
 	}
 	m := out.made(src.size, done)
+	if out.IDOf != nil {
+		m.ID = id.ID.String()
+	}
 	m.Warnings = append(m.Warnings, free.warnings...)
 	m.CopiedBytes, m.ReadBytes = report.WrittenBytes, report.ReadBytes
 	m.SkippedBytes, m.ResumedBytes = report.SkippedBytes, report.ResumedBytes
@@ -91,7 +103,7 @@ func Create(ctx context.Context, out Output, size int64, sector int) (Made, erro
 }
 
 func create(ctx context.Context, out Output, src source) (Made, error) {
-	if out.Device != "" || out.Resume || out.SHA256 || out.UsedOnly {
+	if out.Device != "" || out.Resume || out.SHA256 || out.UsedOnly || out.IDOf != nil || out.Written != nil {
 		return Made{}, job.Errorf(job.BadRequest, "Leave it out", "an option of a conversion has no meaning for an empty disk")
 	}
 	if src.sector != 512 && src.sector != 4096 {
@@ -119,6 +131,17 @@ func target(w writer) copier.Target {
 		return t
 	}
 	return unsynced{w}
+}
+
+// shown is a target that shows what is written to it.
+type shown struct {
+	copier.Target
+	show func(p []byte, off int64)
+}
+
+func (s shown) WriteAt(p []byte, off int64) (int, error) {
+	s.show(p, off)
+	return s.Target.WriteAt(p, off)
 }
 
 // unsynced is an image whose Finish syncs.

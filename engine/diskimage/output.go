@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/google/uuid"
+
 	"imageport/engine/disk/chain"
 	"imageport/engine/disk/copier"
 	"imageport/engine/share"
@@ -44,6 +46,16 @@ type Output struct {
 	// UsedOnly leaves out the free clusters of NTFS volumes: they become
 	// zeros. Volumes that do not allow it are copied whole, with a warning.
 	UsedOnly bool
+	// IDOf, if not nil, gives the image's ID once the contents of the disk are
+	// known, by their CRC-32C: for images that must not share one with others of
+	// the same origin. Identity.ID is then only what the name of the incomplete
+	// file and the virtual disk ID of a VHDX come from. It is for an image that
+	// has an ID, and no parent.
+	IDOf func(crc32c uint32) uuid.UUID
+	// Written, if not nil, is shown everything that is not zero of the disk's
+	// contents before it is written. It is called concurrently, and neither
+	// keeps nor changes p. It is for a new file without a parent.
+	Written func(p []byte, off int64)
 	// Resume keeps what is done of a raw disk when the conversion ends early,
 	// beside the output, and goes on from it if the conversion is the same.
 	// The Store must be a Reopener.
@@ -99,6 +111,12 @@ func (o *Output) validate(size int64, sector int) error {
 	}
 	if err := validate(size, sector); err != nil {
 		return err
+	}
+	if o.IDOf != nil && (o.Parent != nil || o.Format.Container == chain.Raw) {
+		return job.Errorf(job.BadRequest, "Leave it out", "only a fixed or dynamic image can have an ID by its contents")
+	}
+	if o.Written != nil && (o.Parent != nil || o.Device != "") {
+		return job.Errorf(job.BadRequest, "Leave it out", "what is written can only be shown of a new image without a parent")
 	}
 	if !o.Resume {
 		return nil

@@ -53,7 +53,7 @@ func Create(w File, opt Options) (*Writer, error) {
 		return nil, fmt.Errorf("vhd: virtual size %d is not a multiple of %d up to 2040 GiB", opt.SizeBytes, SectorSize)
 	}
 	if opt.UniqueID == uuid.Nil {
-		return nil, errors.New("vhd: an image needs a unique ID")
+		return nil, errNoID
 	}
 	created, err := timestamp(opt.Timestamp)
 	if err != nil {
@@ -166,7 +166,25 @@ func (w *Writer) mark(off int64) error {
 	return w.out.write("sector bitmap", bitmap, off)
 }
 
-var errFinished = errors.New("vhd: the image is finished")
+// SetUniqueID gives the image another ID than its Options say, before Finish:
+// for those who derive it from the contents. It may not be zero.
+func (w *Writer) SetUniqueID(id uuid.UUID) error {
+	if id == uuid.Nil {
+		return errNoID
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.finished.Load() {
+		return errFinished
+	}
+	w.footer.uniqueID = id
+	return nil
+}
+
+var (
+	errFinished = errors.New("vhd: the image is finished")
+	errNoID     = errors.New("vhd: an image needs a unique ID")
+)
 
 // Finish completes the file and gives its size in bytes. It is called once,
 // after all calls of WriteAt have returned, and not if one of them failed and

@@ -173,6 +173,20 @@ func (w *Writer) write(p []byte, at int64) (int, error) {
 	return n, err
 }
 
+// SetWriteGUIDs gives the image other GUIDs than its Options say, before Finish:
+// for those who derive them from the contents. Neither may be zero.
+func (w *Writer) SetWriteGUIDs(fileWrite, dataWrite uuid.UUID) error {
+	if fileWrite == uuid.Nil || dataWrite == uuid.Nil {
+		return errors.New("vhdx: an image needs a file write GUID and a data write GUID")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.structures.fileWrite, w.structures.dataWrite = fileWrite, dataWrite
+	}
+	return w.err
+}
+
 // errFinished is what calls after Finish get.
 var errFinished = errors.New("vhdx: the image is finished")
 
