@@ -84,6 +84,7 @@ const (
 	CatalogueInvalid      Code = "CATALOGUE_INVALID"
 	InstallerNotFound     Code = "INSTALLER_NOT_FOUND"     // the catalogue has none for that version
 	InstallerHashMismatch Code = "INSTALLER_HASH_MISMATCH" // the file is not the one in the catalogue
+	LeftoverRunner        Code = "LEFTOVER_RUNNER"         // an earlier upgrade has left something of ours
 	PVSNotInstalled       Code = "PVS_NOT_INSTALLED"
 	PVSDowngrade          Code = "PVS_DOWNGRADE"           // what is installed is newer
 	PVSTooOld             Code = "PVS_TOO_OLD"             // to be upgraded in place

@@ -1,0 +1,384 @@
+package inject
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"imageport/engine/ntfsmount"
+	"imageport/engine/windows/offline"
+	"imageport/firstboot/plan"
+	"imageport/job"
+)
+
+// Injection is what to put into a Windows.
+type Injection struct {
+	Partition Partition
+	Plan      plan.Plan
+	// Runner is the program that does what Plan says.
+	Runner []byte
+	// Files are those that the plan's steps name.
+	Files []File
+}
+
+// File goes into plan.FilesDir.
+type File struct {
+	Name      string
+	SizeBytes int64
+	SHA256    string // hexadecimal
+	Open      func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Injected is what was changed.
+type Injected struct {
+	// Changes are for people.
+	Changes []job.FixUp `json:"changes,omitempty"`
+	Undo    Undo        `json:"undo"`
+}
+
+// Room that has to be free on the volume: that which an installer needs, as a
+// multiple of its size, and for all else, in bytes.
+const (
+	roomFactor = 3
+	roomBytes  = 1 << 30
+)
+
+// Inject puts runner, plan and files into a Windows, and has it start the runner.
+// The disk must hold a copy that nothing was injected into before. After an error
+// of a file that came from elsewhere, it may be tried again on the same disk. The error is a
+// job.Error: WindowsFull, LeftoverRunner, InstallerHashMismatch, those of
+// offline.Volume.OpenWindows, of ntfs-3g or of the disk; or that of File.Open.
+func Inject(ctx context.Context, disk Disk, in Injection, report func(job.Progress)) (Injected, error) {
+	d := target{disk}
+	if err := d.inside(in.Partition); err != nil {
+		return Injected{}, err
+	}
+	encoded, err := in.check()
+	if err != nil {
+		return Injected{}, err
+	}
+	report(job.Progress{Step: "inject"})
+	w, err := openWindows(d, in.Partition)
+	if err != nil {
+		return Injected{}, err
+	}
+	r, err := newRegistry(w)
+	if err != nil {
+		return Injected{}, err
+	}
+	if err := in.refuse(r); err != nil {
+		return Injected{}, err
+	}
+	if r.System.Entries > 0 {
+		r.fixUps = append(r.fixUps, completed(r.System, offline.PathSystem))
+	}
+	undo, err := r.arm()
+	if err != nil {
+		return Injected{}, err
+	}
+	system, err := sealed(w.Volume, offline.PathSystem, r.System)
+	if err != nil {
+		return Injected{}, err
+	}
+	home, err := newHome(w.Volume)
+	if err != nil {
+		return Injected{}, err
+	}
+	undo.MadeParent = !home.hasParent
+	err = mounted(ctx, d, in.Partition, func(m *ntfsmount.Mounted) error {
+		home.m = m
+		if err := firstError(
+			home.make,
+			func() error { return home.write(plan.RunnerFile, in.Runner) },
+			func() error { return home.write(plan.PlanFile, encoded) },
+			func() error { return in.copy(ctx, home, report) },
+		); err != nil {
+			// If that fails too, the next Inject says what is in its way.
+			_ = home.remove()
+			return err
+		}
+		// The hive comes last: what is not complete is not started.
+		return system.write(m)
+	}, func(v *offline.Volume) error {
+		return in.verify(v, system, encoded)
+	})
+	if err != nil {
+		return Injected{}, err
+	}
+	made := job.FixUp{What: plan.Folder, New: fmt.Sprintf("runner, plan and %d files of %d bytes", len(in.Files), in.bytes()), Why: whyService}
+	return Injected{Changes: append([]job.FixUp{made}, r.fixUps...), Undo: undo}, nil
+}
+
+// firstError calls steps up to the first that fails.
+func firstError(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check refuses what a runner could not follow, and gives plan.json.
+func (in Injection) check() ([]byte, error) {
+	defect := func(format string, args ...any) error {
+		return job.Errorf(job.Internal, "Report it; nothing was changed", format, args...)
+	}
+	encoded, err := in.Plan.Encode()
+	if err != nil {
+		return nil, defect("%w", err)
+	}
+	if len(in.Runner) == 0 {
+		return nil, defect("there is no runner to inject")
+	}
+	var names []string
+	for _, f := range in.Files {
+		if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, `/\:`) || f.SizeBytes < 0 ||
+			slices.ContainsFunc(names, func(other string) bool { return strings.EqualFold(other, f.Name) }) {
+			return nil, defect("%q of %d bytes cannot be injected", f.Name, f.SizeBytes)
+		}
+		names = append(names, f.Name)
+	}
+	for _, s := range in.Plan.Steps {
+		if s.File != "" && !slices.ContainsFunc(in.Files, func(f File) bool { return f.Name == s.File && strings.EqualFold(f.SHA256, s.SHA256) }) {
+			return nil, defect("the step %q of the plan runs %q, which is not among the files, or has another hash there", s.Name, s.File)
+		}
+	}
+	return encoded, nil
+}
+
+func (in Injection) bytes() int64 {
+	sum := int64(0)
+	for _, f := range in.Files {
+		sum += f.SizeBytes
+	}
+	return sum
+}
+
+// refuse finds what is in the way.
+func (in Injection) refuse(r *registry) error {
+	traces, err := tracesOf(r)
+	if err != nil {
+		return err
+	}
+	if len(traces) > 0 {
+		return job.Errorf(job.LeftoverRunner, "Delete it in a maintenance version, or take the image that the job which failed was started with",
+			"%s has something of an earlier upgrade: %s", r.Volume, strings.Join(traces, ", "))
+	}
+	free, err := r.FreeBytes()
+	if err != nil {
+		return err
+	}
+	if need := roomFactor*in.bytes() + roomBytes; free < need {
+		return job.Errorf(job.WindowsFull, makeRoom, "%s has %d bytes free, and the upgrade needs %d: %d times the size of the installer, and 1 GiB", r.Volume, free, need, roomFactor)
+	}
+	return nil
+}
+
+// home is plan.Folder on the mounted volume.
+type home struct {
+	m            *ntfsmount.Mounted
+	dir, parent  string // below the root of the volume
+	hasParent    bool
+	copied, size int64
+}
+
+func newHome(v *offline.Volume) (*home, error) {
+	h := &home{}
+	var err error
+	if h.parent, h.hasParent, err = onVolume(v, parent); err != nil {
+		return nil, err
+	}
+	h.dir, _, err = onVolume(v, folder)
+	return h, err
+}
+
+// make makes the folders. Each is the system's before anything is in it.
+func (h *home) make() error {
+	dirs := []string{h.dir, path.Join(h.dir, plan.FilesDir), path.Join(h.dir, plan.LogDir)}
+	if !h.hasParent {
+		dirs = append([]string{h.parent}, dirs...)
+	}
+	return h.m.Do(func(root *os.Root) error {
+		for _, dir := range dirs {
+			if err := root.Mkdir(dir, 0o700); err != nil {
+				return err
+			}
+			if err := ntfsmount.Protect(h.native(dir), true); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// remove takes back what make has made, and all that is in it.
+func (h *home) remove() error {
+	return h.m.Do(func(root *os.Root) error {
+		if err := root.RemoveAll(h.dir); err != nil || h.hasParent {
+			return err
+		}
+		return root.Remove(h.parent)
+	})
+}
+
+func (h *home) native(name string) string { return filepath.Join(h.m.Dir(), filepath.FromSlash(name)) }
+
+// create makes an empty file that is the system's, on the thread of the volume.
+func (h *home) create(root *os.Root, name string) (*os.File, error) {
+	name = path.Join(h.dir, name)
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := ntfsmount.Protect(h.native(name), false); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// write makes a file with that content.
+func (h *home) write(name string, content []byte) error {
+	return h.m.Do(func(root *os.Root) error {
+		f, err := h.create(root, name)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(content)
+		return errors.Join(err, f.Sync(), f.Close())
+	})
+}
+
+// copyBuffer is how much of a file is read and written at once, in bytes.
+const copyBuffer = 1 << 20
+
+// copy brings the files in, and makes sure that they are the right ones.
+func (in Injection) copy(ctx context.Context, h *home, report func(job.Progress)) error {
+	h.size = in.bytes()
+	for _, f := range in.Files {
+		if err := h.copy(ctx, f, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy reads a file, while what was read before is written on the thread of the
+// volume, which opens and closes what it writes to.
+func (h *home) copy(ctx context.Context, f File, report func(job.Progress)) error {
+	in, err := f.Open(ctx)
+	if err != nil {
+		return job.At(f.Name, coded(err))
+	}
+	defer in.Close()
+	filled, ended := make(chan []byte), make(chan struct{})
+	var written error
+	go func() {
+		defer close(ended)
+		written = h.m.Do(func(root *os.Root) error {
+			out, err := h.create(root, path.Join(plan.FilesDir, f.Name))
+			if err != nil {
+				return err
+			}
+			for b := range filled {
+				if _, err = out.Write(b); err != nil {
+					break
+				}
+			}
+			return errors.Join(err, out.Sync(), out.Close())
+		})
+	}()
+	found, err := h.read(ctx, in, f, report, func(b []byte) bool {
+		select {
+		case filled <- b:
+			return true
+		case <-ended:
+			return false
+		}
+	})
+	close(filled)
+	<-ended
+	switch {
+	case err != nil:
+		return err
+	case written != nil:
+		return written
+	case !strings.EqualFold(found, f.SHA256):
+		return job.Errorf(job.InstallerHashMismatch, rightFile, "%s has the SHA-256 %s and not %s, as the catalogue says", f.Name, found, f.SHA256)
+	}
+	return nil
+}
+
+// rightFile is the remedy of one that is another.
+const rightFile = "Put the right file there, or add it to the catalogue again"
+
+// read reads a file, no further than its size, and gives its hash. It hands all
+// that it reads to put, of whose buffers it changes one once the next one was
+// taken, until put refuses.
+func (h *home) read(ctx context.Context, in io.Reader, f File, report func(job.Progress), put func([]byte) bool) (string, error) {
+	hash := sha256.New()
+	buf, other := make([]byte, copyBuffer), make([]byte, copyBuffer)
+	for left := f.SizeBytes; ; buf, other = other, buf {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		n, err := io.ReadFull(in, buf)
+		if left -= int64(n); left < 0 {
+			return "", job.Errorf(job.InstallerHashMismatch, rightFile, "%s has more than the %d bytes that it should have", f.Name, f.SizeBytes)
+		}
+		hash.Write(buf[:n])
+		if n > 0 && !put(buf[:n]) {
+			return "", nil // it has an error of its own
+		}
+		h.copied += int64(n)
+		report(job.Progress{Step: "inject", DoneBytes: h.copied, TotalBytes: h.size})
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return hex.EncodeToString(hash.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", job.At(f.Name, coded(err))
+		}
+	}
+}
+
+// coded gives an error of a file's source, which is not ours to judge, a code if
+// it has none: so it is told from those of the volume.
+func coded(err error) error {
+	if job.CodeOf(err) != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return job.Errorf(job.ShareIO, "", "%w", err)
+}
+
+// verify reads back what was injected. Installers are not read again: the runner
+// hashes them before it starts them.
+func (in Injection) verify(v *offline.Volume, system newHive, encoded []byte) error {
+	if err := system.check(v); err != nil {
+		return err
+	}
+	if err := checkFile(v, folder+`\`+plan.RunnerFile, in.Runner); err != nil {
+		return err
+	}
+	if err := checkFile(v, folder+`\`+plan.PlanFile, encoded); err != nil {
+		return err
+	}
+	for _, f := range in.Files {
+		path := folder + `\` + plan.FilesDir + `\` + f.Name
+		e, err := v.NTFS.Stat(path)
+		if err != nil {
+			return verifyFailed("%w", v.Fault(err))
+		}
+		if e.Size != f.SizeBytes {
+			return verifyFailed("%s has %d bytes, want %d", path, e.Size, f.SizeBytes)
+		}
+	}
+	return nil
+}
