@@ -53,6 +53,8 @@ type Config struct {
 	XenServer XenServer `toml:"xenserver"`
 	Azure     Azure     `toml:"azure"`
 	GCP       GCP       `toml:"gcp"`
+	// Catalogue is where the installers for upgradePvs are.
+	Catalogue Catalogue `toml:"catalogue"`
 	// Sweep says how what jobs left behind is looked for.
 	Sweep Sweep `toml:"sweep"`
 
@@ -107,6 +109,10 @@ type Local struct {
 	AgentProgram string `toml:"agent_program"`
 	// OutputDir is where output disks go.
 	OutputDir string `toml:"output_dir"`
+	// Guest is a program with its arguments that is the machine of a disk: it is
+	// given the path of the disk's raw file, and runs for as long as the machine is
+	// on. Without, upgradePvs does not run on this platform.
+	Guest []string `toml:"guest"`
 }
 
 // VSphere configures the platform "vSphere". Which vCenter, and where in it, is
@@ -272,7 +278,7 @@ func complete(c Config, dir string) (Config, error) {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
-	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance, &c.XenServer.Appliance, &c.Azure.Appliance, &c.GCP.Appliance} {
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance, &c.XenServer.Appliance, &c.Azure.Appliance, &c.GCP.Appliance, &c.Catalogue.Dir} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -281,6 +287,9 @@ func complete(c Config, dir string) (Config, error) {
 		if m != 0 && m < minMemoryMB {
 			return Config{}, fmt.Errorf("%s.memory_mb is %d: the appliance does not start with less than %d, and without the key it has 1024", section, m, minMemoryMB)
 		}
+	}
+	if err := c.Catalogue.validate(); err != nil {
+		return Config{}, err
 	}
 	if c.VSphere.Appliance != "" && c.VSphere.Template != "" {
 		return Config{}, errors.New("vsphere: give either appliance or template")

@@ -3,11 +3,13 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"imageport/config"
+	"imageport/job"
 	"imageport/wallet"
 )
 
@@ -49,7 +51,7 @@ func TestDefaults(t *testing.T) {
 		Sweep:       config.Sweep{Every: 15 * time.Minute},
 		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v; want %+v", got, want)
 	}
 	t.Setenv("HOME", "")
@@ -110,6 +112,9 @@ appliance = "ce.ova"
 memory_mb = 512
 cpus = 4
 
+[catalogue]
+dir = "installers"
+
 [sweep]
 every = "1h"
 off = true
@@ -118,14 +123,15 @@ off = true
 	want := config.Config{
 		ResourceLocation: "5f3b", Wallet: wallet.DirConfig(filepath.Join(h, "site/secrets")), ShareDriver: "hirochachacha",
 		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
-		Gateway: config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
-		QEMU:    config.QEMU{Image: filepath.Join(h, "site/ce.raw"), StateDir: filepath.Join(h, ".local/state/imageport/qemu"), Accel: "tcg", Firmware: "bios", MemoryMB: 512, CPUs: 1, Network: "bridge:br0", OutputDir: "/srv/disks"},
-		Local:   config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport"), OutputDir: filepath.Join(h, "site/disks")},
-		VSphere: config.VSphere{Appliance: filepath.Join(h, "site/ce.ova"), MemoryMB: 512, CPUs: 4},
-		Sweep:   config.Sweep{Every: time.Hour, Off: true},
-		Path:    path,
+		Gateway:   config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
+		QEMU:      config.QEMU{Image: filepath.Join(h, "site/ce.raw"), StateDir: filepath.Join(h, ".local/state/imageport/qemu"), Accel: "tcg", Firmware: "bios", MemoryMB: 512, CPUs: 1, Network: "bridge:br0", OutputDir: "/srv/disks"},
+		Local:     config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport"), OutputDir: filepath.Join(h, "site/disks")},
+		VSphere:   config.VSphere{Appliance: filepath.Join(h, "site/ce.ova"), MemoryMB: 512, CPUs: 4},
+		Catalogue: config.Catalogue{Dir: filepath.Join(h, "site/installers")},
+		Sweep:     config.Sweep{Every: time.Hour, Off: true},
+		Path:      path,
 	}
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
 }
@@ -178,7 +184,14 @@ func TestRefused(t *testing.T) {
 		"[wallet]\nprovider = 'keepass'":                 `no wallet provider "keepass"`,
 		"[wallet]\nprovider = 'vault'":                   "the address is missing",
 		"[wallet.vault]\naddress = 'x'":                  `wallet.vault is for the provider "vault"`,
-		"[wallet.vault]\ntoken = 's3cr3t'":               `unknown key "wallet.vault.token"`,
+		"[catalogue]\ndir = 'a'\nhost = 'b'":             "catalogue: give either dir",
+		"[catalogue]\nhost = 'b'\ncredential = 'c'":      "catalogue: sharePath is missing",
+		"[catalogue]\nhost = 'b'\nshare_path = 'c'":      "catalogue: credential is missing",
+		"[catalogue]\ncredential = 'c'":                  "catalogue: host is missing",
+		"[catalogue]\nport = 1":                          "catalogue: host is missing",
+		"[catalogue]\nhost = 'b'\nport = 70000\nshare_path = 'c'\ncredential = 'd'": "catalogue: port 70000",
+		"[catalogue]\nhost = 'b'\nshare_path = '../c'\ncredential = 'd'":            "catalogue: share path",
+		"[wallet.vault]\ntoken = 's3cr3t'":                                          `unknown key "wallet.vault.token"`,
 	} {
 		path := write(t, filepath.Join(h, "bad.toml"), text)
 		if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) {
@@ -187,5 +200,21 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := config.Load(filepath.Join(h, "missing.toml")); err == nil || !strings.Contains(err.Error(), "missing.toml") {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestCatalogue(t *testing.T) {
+	h := home(t)
+	for text, want := range map[string]job.StorageLocation{
+		"":                              {},
+		"[catalogue]\ndir = '/srv/ips'": {},
+		"[catalogue]\nhost = 'files'\nshare_path = 'pvs/installers'\ncredential = 'c'":   {Type: "SMB", Host: "files", SharePath: "pvs/installers", CredentialID: "c"},
+		"[catalogue]\nhost = 'files'\nport = 4450\nshare_path = 'pvs'\ncredential = 'c'": {Type: "SMB", Host: "files", Port: 4450, SharePath: "pvs", CredentialID: "c"},
+	} {
+		c, err := config.Load(write(t, filepath.Join(h, "config.toml"), text))
+		got, ok := c.Catalogue.Location()
+		if err != nil || got != want || ok != (want != job.StorageLocation{}) {
+			t.Errorf("%q: %+v, %t, %v; want %+v", text, got, ok, err, want)
+		}
 	}
 }

@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"engine/enrol":                 3,
 	"engine/agent":                 10,
 	"engine/catalogue":             6,
+	"engine/catalogue/peversion":   2,
 	"engine/windows/offline":       4,
 	"engine/windows/pvstarget":     5,
 	"engine/ntfsmount":             4,
