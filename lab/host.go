@@ -33,6 +33,7 @@ type running struct {
 	process *child
 	dir     string
 	control *monitor // of a machine
+	sealed  bool     // it has the disks that it was switched on with
 }
 
 // logs is the directory of what guests say. A VM's name is not its: see room.
@@ -49,7 +50,8 @@ func newHost(dir string, ended func(vm string), log *slog.Logger) (*host, error)
 	return &host{dir: dir, ended: ended, log: log, guests: make(map[string]*running)}, os.MkdirAll(filepath.Join(dir, logs), 0o700)
 }
 
-// room makes the directory for a guest that is about to start, with its seed.
+// room makes the directory for a guest that is about to start, with its seed, if
+// it has one.
 func (h *host) room(vm string, seed []byte) (dir string, err error) {
 	// A name may be "..", and on some platforms have slashes.
 	if !filepath.IsLocal(vm) || filepath.Base(vm) != vm || vm == "." || vm == logs {
@@ -66,6 +68,9 @@ func (h *host) room(vm string, seed []byte) (dir string, err error) {
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
+	}
+	if len(seed) == 0 {
+		return dir, nil
 	}
 	return dir, os.WriteFile(filepath.Join(dir, cedir.SeedFile), seed, 0o600)
 }

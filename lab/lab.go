@@ -24,6 +24,9 @@ type Config struct {
 	Appliance string
 	// AgentProgram is imageport, for guests that are processes.
 	AgentProgram string
+	// Guest is the program, with its arguments, that is the machine of a VM which is
+	// no CE, see ProcessesConfig and MachinesConfig.
+	Guest []string
 	// Log is told of guests that start and end. It may be nil.
 	Log *slog.Logger
 }
@@ -126,14 +129,14 @@ func (l *Lab) newGuests(cfg Config) (guest.Guests, error) {
 		l.platform.GuestEnded(vm)
 	}
 	if cfg.Appliance == "" {
-		p, err := NewProcesses(ProcessesConfig{Dir: dir, Program: cfg.AgentProgram, Args: []string{"agent", "--seed"}, Ended: ended, Log: cfg.Log})
+		p, err := NewProcesses(ProcessesConfig{Dir: dir, Program: cfg.AgentProgram, Args: []string{"agent", "--seed"}, Guest: cfg.Guest, Ended: ended, Log: cfg.Log})
 		if err != nil {
 			return nil, err
 		}
 		l.guests = p
 		return p, nil
 	}
-	m, err := NewMachines(MachinesConfig{Dir: dir, Ended: ended, Log: cfg.Log})
+	m, err := NewMachines(MachinesConfig{Dir: dir, Guest: cfg.Guest, Ended: ended, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}

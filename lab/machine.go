@@ -30,7 +30,7 @@ const lunTarget = 1
 func (cfg MachinesConfig) arguments(vm guest.VM, console string) ([]string, error) {
 	args := []string{
 		"-name", escape(vm.Name), "-uuid", vm.UUID,
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-nodefaults", "-no-user-config", "-display", "none",
 		// One processor: two emulated ones do not see each other's changes to the
 		// kernel's code as real ones do, and one start in some hundred ends in a
 		// panic.
@@ -38,11 +38,14 @@ func (cfg MachinesConfig) arguments(vm guest.VM, console string) ([]string, erro
 		"-m", strconv.FormatInt(vm.MemoryMB, 10),
 		"-chardev", "stdio,id=qmp,signal=off", "-mon", "chardev=qmp,mode=control",
 		"-chardev", "file,id=console,append=on,path=" + escape(console), "-serial", "chardev:console",
-		"-fw_cfg", "name=" + media.FwCfg + ",file=" + cedir.SeedFile,
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		"-device", "virtio-rng-pci",
-		"-netdev", "user,id=net", "-device", "vmxnet3,netdev=net,romfile=",
 		"-device", "virtio-scsi-pci,id=" + bootBus, "-device", "pvscsi,id=" + bus,
+	}
+	ce := len(vm.Seed) > 0
+	if ce {
+		args = append(args, "-no-reboot", "-fw_cfg", "name="+media.FwCfg+",file="+cedir.SeedFile,
+			"-netdev", "user,id=net", "-device", "vmxnet3,netdev=net,romfile=")
 	}
 	raw := func(name, file string, readOnly bool) map[string]any {
 		return map[string]any{"node-name": name, "driver": "raw", "read-only": readOnly, "file": map[string]any{"driver": "file", "filename": file}}
@@ -54,7 +57,11 @@ func (cfg MachinesConfig) arguments(vm guest.VM, console string) ([]string, erro
 	}
 	for i, d := range vm.Disks {
 		nodes = append(nodes, blockNode(d))
-		devices = append(devices, device(d, i == 0))
+		x := device(d, i == 0)
+		if i == 0 && !ce {
+			x = nativeDevice(d)
+		}
+		devices = append(devices, x)
 	}
 	for _, of := range []struct {
 		option string
@@ -108,6 +115,12 @@ func device(d guest.Disk, boots bool) map[string]any {
 		x["bus"], x["bootindex"] = bootBus+".0", 1
 	}
 	return x
+}
+
+// nativeDevice is the disk that a VM starts from which is no CE, as -device takes
+// it: what is on it may have no driver but for AHCI.
+func nativeDevice(d guest.Disk) map[string]any {
+	return map[string]any{"driver": "ide-hd", "bus": "ide.0", "id": deviceID(d), "drive": nodeName(d), "bootindex": 1}
 }
 
 // nodeName is QEMU's name for the disk as a file. It has 31 characters at most.

@@ -20,7 +20,8 @@ import (
 // the seed comes by QEMU's fw_cfg, because QEMU has no guestinfo. Disks have a
 // serial number, or a LUN. A VM with devices of Xen cannot run: QEMU has none.
 //
-// The network is QEMU's own (user), in which this machine is 10.0.2.2.
+// The network is QEMU's own (user), in which this machine is 10.0.2.2. A VM
+// without a seed has no network, and its first disk is at an AHCI controller.
 type Machines struct {
 	*host
 	cfg MachinesConfig
@@ -37,6 +38,10 @@ type MachinesConfig struct {
 	// FirmwareCode and FirmwareVars are the UEFI firmware and the template of
 	// its NVRAM, by default Debian's OVMF.
 	FirmwareCode, FirmwareVars string
+	// Guest is the program, with its arguments, that is the machine of a VM without
+	// a seed, as that of ProcessesConfig. Without, such a VM is a QEMU that starts
+	// from its first disk.
+	Guest []string
 	// Ended is told of each guest that has ended by itself.
 	Ended func(vm string)
 	// Log is told of guests that start and end. It may be nil.
@@ -65,6 +70,11 @@ func NewMachines(cfg MachinesConfig) (*Machines, error) {
 		}
 		*path = abs
 	}
+	command, err := resolve(cfg.Guest)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Guest = command
 	h, err := newHost(cfg.Dir, cfg.Ended, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
@@ -74,8 +84,8 @@ func NewMachines(cfg MachinesConfig) (*Machines, error) {
 
 // PowerOn implements guest.Guests.
 func (m *Machines) PowerOn(vm guest.VM) error {
-	if len(vm.Seed) == 0 {
-		return nil
+	if len(vm.Seed) == 0 && (len(m.cfg.Guest) > 0 || len(vm.Disks) == 0) {
+		return m.runProgram(vm, m.cfg.Guest)
 	}
 	dir, err := m.room(vm.Name, vm.Seed)
 	if err != nil {
@@ -139,6 +149,9 @@ func (m *Machines) Attach(vm string, d guest.Disk) error {
 	if !ok {
 		return nil
 	}
+	if err := g.changeable(vm, d); err != nil {
+		return err
+	}
 	if err := checkDevice(vm, d); err != nil {
 		return err
 	}
@@ -157,6 +170,9 @@ func (m *Machines) Detach(vm string, d guest.Disk) error {
 	g, ok := m.runs(vm)
 	if !ok {
 		return nil
+	}
+	if err := g.changeable(vm, d); err != nil {
+		return err
 	}
 	err := g.control.remove(deviceID(d))
 	if err == nil {

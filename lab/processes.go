@@ -20,6 +20,7 @@ type Processes struct {
 	*host
 	program string
 	args    []string
+	guest   []string
 }
 
 var _ guest.Guests = (*Processes)(nil)
@@ -32,6 +33,10 @@ type ProcessesConfig struct {
 	// seed file.
 	Program string
 	Args    []string
+	// Guest is the program, with its arguments, that is the machine of a VM without
+	// a seed. The file of the VM's first disk comes after them. Without, such VMs
+	// only are said to run.
+	Guest []string
 	// Ended is told of each guest that has ended by itself.
 	Ended func(vm string)
 	// Log is told of guests that start and end. It may be nil.
@@ -50,17 +55,21 @@ func NewProcesses(cfg ProcessesConfig) (*Processes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab: the agent's program: %w", err)
 	}
+	command, err := resolve(cfg.Guest)
+	if err != nil {
+		return nil, err
+	}
 	h, err := newHost(cfg.Dir, cfg.Ended, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	return &Processes{host: h, program: program, args: cfg.Args}, nil
+	return &Processes{host: h, program: program, args: cfg.Args, guest: command}, nil
 }
 
 // PowerOn implements guest.Guests.
 func (p *Processes) PowerOn(vm guest.VM) error {
 	if len(vm.Seed) == 0 {
-		return nil
+		return p.runProgram(vm, p.guest)
 	}
 	dir, err := p.room(vm.Name, vm.Seed)
 	if err != nil {
@@ -104,14 +113,20 @@ func (p *Processes) Attach(vm string, d guest.Disk) error {
 	if !ok {
 		return nil
 	}
+	if err := g.changeable(vm, d); err != nil {
+		return err
+	}
 	return link(vm, g.dir, d)
 }
 
 // Detach implements guest.Guests.
 func (p *Processes) Detach(vm string, d guest.Disk) error {
 	g, ok := p.runs(vm)
-	if !ok || !selectorPattern.MatchString(d.Selector) {
+	if !ok {
 		return nil
+	}
+	if err := g.changeable(vm, d); err != nil || !selectorPattern.MatchString(d.Selector) {
+		return err
 	}
 	if err := os.Remove(filepath.Join(g.dir, agentDisks, d.Selector)); !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		os.Exit(agentMain(os.Args[len(os.Args)-1]))
 	case len(os.Args) == 3 && os.Args[1] == "lab":
 		os.Exit(labMain(os.Args[2]))
+	case len(os.Args) == 3 && os.Args[1] == "guest":
+		os.Exit(guestMain(os.Args[2]))
 	}
 	os.Exit(m.Run())
 }

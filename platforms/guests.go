@@ -14,7 +14,9 @@ var ErrNoScreen = errors.New("there is no picture of the guest's screen")
 // Guests is what an OutputDisks implements in addition if it can start what is
 // on an output disk: as a VM of its own, the guest, without a network, while its
 // CE is switched off. A CE has one guest at most. It belongs to the CE: Destroy
-// of the CE removes it, and Create of a CE whose guest is there fails with Busy.
+// of the CE removes it, and Create of a CE whose guest is there, on or off, fails
+// with Busy. Stop of the CE leaves it alone. List shows the CE, also if the guest
+// is all that is left of it. A guest goes on when the worker that started it dies.
 // The verbs mean "make it so", as those of Driver do.
 type Guests interface {
 	// WorkingDisk gives an output disk for a guest, without size: a name that no
@@ -23,15 +25,20 @@ type Guests interface {
 	WorkingDisk(ce string) OutputDisk
 
 	// CheckGuest reports whether StartGuest can be expected to succeed, without
-	// making anything.
+	// making anything. The CE and its disk need not be there yet. It fails with
+	// BadRequest for a machine that the platform cannot make: among them those
+	// without a disk's name, a firmware, memory or a processor.
 	CheckGuest(ctx context.Context, guest Guest) error
 
 	// StartGuest makes the guest and switches it on. It fails with Busy while the
-	// CE runs, and with NotFound if the CE or its disk is not there. Called again,
+	// CE runs, with NotFound if the CE or its disk is not there, and with BadRequest
+	// as CheckGuest does, or if the CE has a guest of another disk. Called again,
 	// by two callers at once, or after a crash in the middle of an earlier call, it
 	// gives the same one guest. A guest is switched on once: one that has been is
 	// not again, whether it is still on or has switched itself off. After a crash at
-	// the very moment it may count as switched on without having been.
+	// the very moment it may count as switched on without having been. When ctx
+	// ends, StartGuest returns soon, and leaves nothing, or what another call or
+	// RemoveGuest or Destroy takes on from.
 	StartGuest(ctx context.Context, ce string, guest Guest) (GuestState, error)
 
 	// FindGuest tells how the guest is. If there is none, the error wraps
@@ -39,7 +46,8 @@ type Guests interface {
 	FindGuest(ctx context.Context, ce string) (GuestState, error)
 
 	// GuestScreen is a picture of what the guest shows, as PNG, of at most
-	// MaxScreen bytes. The error may wrap ErrNoScreen.
+	// MaxScreen bytes. The error may wrap ErrNoScreen, and does for a guest that is
+	// off. If there is none, it wraps ErrNotFound.
 	GuestScreen(ctx context.Context, ce string) ([]byte, error)
 
 	// StopGuest switches the guest off, as pulling its plug does. To stop what is

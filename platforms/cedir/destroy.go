@@ -108,11 +108,11 @@ func (s *Store) Stop(ctx context.Context, name string) error {
 		return Fail("stop", name, &os.PathError{Op: "open", Path: path, Err: err})
 	}
 	defer Unlock(fd)
-	return Fail("stop", name, s.end(ctx, dir, fd))
+	return Fail("stop", name, s.endCE(ctx, dir, fd))
 }
 
-// destroy ends all processes of the CE and removes its directory, under the
-// lock of the directory.
+// destroy ends all processes of the CE and of its guest and removes its
+// directory, under the lock of the directory.
 func (s *Store) destroy(ctx context.Context, dir string) error {
 	if err := ReplaceFile(filepath.Join(dir, doomFile), nil); err != nil {
 		return err
@@ -126,9 +126,14 @@ func (s *Store) destroy(ctx context.Context, dir string) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer Unlock(fd)
-	if err := s.end(ctx, dir, fd); err != nil {
+	if err := s.endCE(ctx, dir, fd); err != nil {
 		return err
 	}
+	guestLock, err := s.endGuest(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer Unlock(guestLock)
 	s.Step("the processes are gone")
 	if s.Discard != nil {
 		if err := s.Discard(dir); err != nil {
@@ -139,25 +144,41 @@ func (s *Store) destroy(ctx context.Context, dir string) error {
 	return s.removeDir(dir)
 }
 
-// end ends all processes of the CE, and takes the lock of its process, the
+// endCE ends all processes of the CE, and takes the lock of its process, the
 // open file fd.
-func (s *Store) end(ctx context.Context, dir string, fd int) error {
+func (s *Store) endCE(ctx context.Context, dir string, fd int) error {
 	if p, err := Recorded(dir); err != nil {
 		return err
 	} else if s.Quit != nil && p.Alive() {
 		s.Quit(ctx, dir)
 		s.Step("asked to quit")
 	}
+	return s.end(ctx, crew{
+		mark: EnvMark + "=" + dir, lock: fd, lockPath: filepath.Join(dir, LockFile),
+		leader: func() (Process, error) { return Recorded(dir) },
+	})
+}
+
+// crew are the processes of a CE, or those of its guest.
+type crew struct {
+	mark     string // "NAME=value", which they have in their environment
+	leader   func() (Process, error)
+	lock     int // which they hold, an open file
+	lockPath string
+}
+
+// end ends all processes of a crew, and takes their lock.
+func (s *Store) end(ctx context.Context, c crew) error {
 	began := time.Now()
 	asked := map[Process]bool{} // those that have got SIGTERM
 	for {
-		left, err := s.processes(dir, asked)
+		left, err := c.processes(asked)
 		if err != nil {
 			return err
 		}
 		elapsed := time.Since(began)
 		if len(left) == 0 {
-			if free, err := TryLock(fd, filepath.Join(dir, LockFile)); free || err != nil {
+			if free, err := TryLock(c.lock, c.lockPath); free || err != nil {
 				return err
 			}
 		}
@@ -191,14 +212,14 @@ func stuck(left []Process, elapsed time.Duration) error {
 	return platforms.Errorf(platforms.Busy, "process %d does not end after %v", left[0].PID, elapsed.Round(time.Millisecond))
 }
 
-// processes gives the live processes of the CE: the recorded one, what belongs
+// processes gives the live processes of the crew: the recorded one, what belongs
 // to it, and those of known.
-func (s *Store) processes(dir string, known map[Process]bool) ([]Process, error) {
-	main, err := Recorded(dir)
+func (c crew) processes(known map[Process]bool) ([]Process, error) {
+	main, err := c.leader()
 	if err != nil {
 		return nil, err
 	}
-	found, err := belonging(EnvMark+"="+dir, main)
+	found, err := belonging(c.mark, main)
 	if err != nil {
 		return nil, err
 	}

@@ -7,5 +7,7 @@
 // that share the state directory, exclude each other; that a CE has one process
 // at most; that no other process is ever signalled; and that what a crash
 // between any two steps leaves can be told whose it is, and be removed. It
-// knows nothing of what the process does. Linux only.
+// knows nothing of what the process does. A CE's guest is one more process, with
+// a room in that directory: while there is one, the CE has none of its own.
+// Linux only.
 package cedir

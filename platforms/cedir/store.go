@@ -152,6 +152,9 @@ func (s *Store) create(ctx context.Context, ce platforms.Spec) (in platforms.Ins
 	if err != nil {
 		return in, false, err
 	}
+	if err := NoGuest(dir); err != nil {
+		return in, false, err
+	}
 	ran := p.Alive()
 	if !ran {
 		if err := s.makeLock(dir); err != nil {

@@ -7,12 +7,13 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"imageport/platforms"
 	"imageport/platforms/cedir"
 )
 
 // ErrSuperseded means that the agent has nothing to do: its CE has another
-// agent already, or was destroyed before the agent came up.
-var ErrSuperseded = errors.New("the Compositing Engine has another agent, or is gone")
+// agent already or a guest, or was destroyed before the agent came up.
+var ErrSuperseded = errors.New("the Compositing Engine has another agent or a guest, or is gone")
 
 // Claim is the first thing an agent does. It makes the calling process the one
 // agent of the CE that the seed belongs to, until release is called or the
@@ -37,6 +38,11 @@ func Claim(seedPath string) (release func(), err error) {
 	got, err := cedir.TryLock(fd, path)
 	if err == nil && !got {
 		err = ErrSuperseded
+	}
+	if err == nil {
+		if err = cedir.NoGuest(dir); platforms.KindOf(err) == platforms.Busy {
+			err = ErrSuperseded
+		}
 	}
 	if err == nil {
 		var me cedir.Process

@@ -10,5 +10,7 @@
 // Destroy takes the agent's children along, except those that cleared their
 // environment and outlived their agent. Output disks are raw files (package
 // outputdir), which the agent finds as disks/<serial number> beside its seed.
+// A guest is a process of a program that the configuration names, which is to do
+// with the disk's file what a machine would: it is no more isolated than a CE.
 // Linux only.
 package local

@@ -28,6 +28,11 @@ type Config struct {
 	Env []string
 	// OutputDir is where output disks go. Without, there are none.
 	OutputDir string
+	// Guest is the program, with its arguments, that is the machine of a guest. The
+	// path of the disk's file, which is raw, comes after them. As long as it runs,
+	// the machine is on; when it ends, the machine has switched itself off. Without,
+	// there are no guests. Everybody on the machine can read the arguments.
+	Guest []string
 	// Grace is how long Destroy waits between SIGTERM and SIGKILL, by default 5 s.
 	Grace time.Duration
 	// StartTimeout is how long Create waits for the agent to claim its CE, by
@@ -45,6 +50,8 @@ type Driver struct {
 	cfg   Config
 	store *cedir.Store
 	disks *outputdir.Disks
+	// guests are those of all CEs of the store.
+	guests *cedir.Guests
 }
 
 var (
@@ -66,6 +73,16 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Args == nil {
 		cfg.Args = []string{"agent", "--seed"}
 	}
+	if len(cfg.Guest) > 0 {
+		// It runs in another directory. One that is not there now may be later:
+		// CheckGuest says so.
+		if path, err := exec.LookPath(cfg.Guest[0]); err == nil {
+			if path, err = filepath.Abs(path); err != nil {
+				return nil, fmt.Errorf("local platform: program of guests: %w", err)
+			}
+			cfg.Guest = append([]string{path}, cfg.Guest[1:]...)
+		}
+	}
 	if cfg.OutputDir != "" {
 		dir, err := filepath.Abs(cfg.OutputDir)
 		if err != nil {
@@ -86,6 +103,7 @@ func New(cfg Config) (*Driver, error) {
 		Platform: "local", Store: d.store, Dir: cfg.OutputDir, Formats: []platforms.DiskFormat{platforms.Raw},
 		Attach: d.attach, Detach: d.detach,
 	}
+	d.guests = d.newGuests()
 	return d, nil
 }
 

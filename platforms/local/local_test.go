@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "agent" {
 		os.Exit(agentMain(os.Args[2]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "guest" {
+		os.Exit(guestMain(os.Args[2], os.Args[3]))
+	}
 	cedirtest.Main(func(dir string, step func(string)) (platforms.Driver, error) {
 		d, err := New(testConfig(dir))
 		if err == nil {
@@ -85,7 +88,10 @@ func agentMain(seedPath string) int {
 
 // testConfig is for what is in the directory of a cedirtest.Harness.
 func testConfig(dir string) Config {
-	return Config{StateDir: cedirtest.StateDir(dir), OutputDir: cedirtest.OutputDir(dir), Args: []string{"agent"}}
+	return Config{
+		StateDir: cedirtest.StateDir(dir), OutputDir: cedirtest.OutputDir(dir), Args: []string{"agent"},
+		Guest: []string{os.Args[0], "guest", "stay"},
+	}
 }
 
 func open(t testing.TB, cfg Config) *Driver {
@@ -195,6 +201,8 @@ func readAt(t testing.TB, path string, at int64, n int) []byte {
 var (
 	_ platformtest.OutputHarness = (*harness)(nil)
 	_ platformtest.Writing       = (*harness)(nil)
+	_ platformtest.GuestHarness  = (*harness)(nil)
+	_ platformtest.GuestWriting  = (*harness)(nil)
 	_ platformtest.Failing       = (*harness)(nil)
 	_ platformtest.Faulty        = (*harness)(nil)
 	_ platformtest.Telling       = (*harness)(nil)

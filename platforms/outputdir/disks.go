@@ -148,6 +148,32 @@ func (d *Disks) add(ctx context.Context, ce string, disk platforms.OutputDisk) (
 	return *o, d.Attach(ctx, dir, *o)
 }
 
+// CheckName refuses a name that no output disk of the platform can have.
+func (d *Disks) CheckName(name string) error {
+	_, err := d.describe("", platforms.OutputDisk{Name: name, SizeBytes: mib})
+	return err
+}
+
+// Find gives the disk of the CE in dir that has that name and was not kept. If
+// there is none, the kind of the error is NotFound.
+func (d *Disks) Find(dir, name string) (Disk, error) {
+	disks, err := recorded(dir)
+	if err != nil {
+		return Disk{}, err
+	}
+	i := slices.IndexFunc(disks, func(o Disk) bool { return o.Name == name && o.Made && o.Keeping == nil })
+	if i < 0 {
+		return Disk{}, platforms.Errorf(platforms.NotFound, "the CE has no output disk %q", name)
+	}
+	return disks[i], nil
+}
+
+// WorkingDisk gives the disk that the CE's guest is to start from, as
+// platforms.Guests asks for.
+func WorkingDisk(ce string) platforms.OutputDisk {
+	return platforms.OutputDisk{Name: ce + "-work.raw", Format: platforms.Raw}
+}
+
 // newSerial gives the serial number of a disk that is to be made. It is no
 // function of the disk's name: a CE that is made anew under the name of an
 // earlier one must not take its own disk for that one's.

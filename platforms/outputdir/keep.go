@@ -25,6 +25,9 @@ func (d *Disks) keep(ctx context.Context, ce, name string) error {
 		return err
 	}
 	defer release()
+	if err := cedir.NoGuest(dir); err != nil {
+		return err
+	}
 	disks, err := recorded(dir)
 	if err != nil {
 		return err

@@ -1,5 +1,5 @@
 // Package platformtest is the conformance suite of platforms.Driver,
-// platforms.OutputDisks and platforms.OutputVMs. A driver's test passes Run a
+// platforms.OutputDisks, platforms.OutputVMs and platforms.Guests. A driver's test passes Run a
 // Harness, which shows the suite the platform past the driver and can kill a
 // worker between any two steps of a verb; what else a harness can do, it says
 // by the optional interfaces here, and the suite runs the cases that need it.

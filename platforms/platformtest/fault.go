@@ -28,6 +28,9 @@ func prepare(t *testing.T, h Harness, verb Verb) Call {
 	if vh, ok := h.(VMHarness); ok {
 		call.VM = vh.OutputVM(0)
 	}
+	if gh, ok := h.(GuestHarness); ok {
+		call.Guest = gh.Guest(0)
+	}
 	var before []Verb
 	switch verb {
 	case Stop, Destroy, Find, List, AddDisk:
@@ -36,6 +39,10 @@ func prepare(t *testing.T, h Harness, verb Verb) Call {
 		before = []Verb{Create, AddDisk}
 	case MakeVM:
 		before = []Verb{Create, AddDisk, KeepDisk, Destroy}
+	case StartGuest:
+		before = []Verb{Create, AddDisk, Stop}
+	case FindGuest, GuestScreen, StopGuest, RemoveGuest:
+		before = []Verb{Create, AddDisk, Stop, StartGuest}
 	}
 	d := h.Open(t)
 	for _, verb := range before {
@@ -69,6 +76,12 @@ func finish(t *testing.T, h Harness, call Call) {
 	case MakeVM:
 		outputs = []string{call.Disk.Name}
 		wantVMs(t, h.(VMHarness), call.VM.Name)
+	case StartGuest, FindGuest, GuestScreen:
+		wantGuest(t, h, ce, true)
+	case StopGuest:
+		wantGuest(t, h, ce, false)
+	case RemoveGuest:
+		wantNoGuest(t, h, ce)
 	}
 	destroy(t, d, ce)
 	wantNothing(t, h, ce)

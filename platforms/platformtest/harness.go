@@ -2,6 +2,7 @@ package platformtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -10,8 +11,8 @@ import (
 	"imageport/platforms"
 )
 
-// Verb is a method of platforms.Driver, platforms.OutputDisks or
-// platforms.OutputVMs.
+// Verb is a method of platforms.Driver, platforms.OutputDisks,
+// platforms.OutputVMs or platforms.Guests.
 type Verb string
 
 const (
@@ -26,17 +27,25 @@ const (
 	KeepDisk  Verb = "KeepOutputDisk"
 	CheckVM   Verb = "CheckOutputVM"
 	MakeVM    Verb = "MakeOutputVM"
+
+	CheckGuest  Verb = "CheckGuest"
+	StartGuest  Verb = "StartGuest"
+	FindGuest   Verb = "FindGuest"
+	GuestScreen Verb = "GuestScreen"
+	StopGuest   Verb = "StopGuest"
+	RemoveGuest Verb = "RemoveGuest"
 )
 
 // Call is a verb with all that it may be called with.
 type Call struct {
-	Verb Verb
-	CE   platforms.Spec
-	Disk platforms.OutputDisk
-	VM   platforms.OutputVM
+	Verb  Verb
+	CE    platforms.Spec
+	Disk  platforms.OutputDisk
+	VM    platforms.OutputVM
+	Guest platforms.Guest
 }
 
-// Do makes the call of d.
+// Do makes the call of d. That a guest shows no picture is a success.
 func (c Call) Do(ctx context.Context, d platforms.Driver) error {
 	var err error
 	switch c.Verb {
@@ -62,6 +71,20 @@ func (c Call) Do(ctx context.Context, d platforms.Driver) error {
 		err = d.(platforms.OutputVMs).CheckOutputVM(ctx, c.VM)
 	case MakeVM:
 		_, err = d.(platforms.OutputVMs).MakeOutputVM(ctx, c.VM)
+	case CheckGuest:
+		err = d.(platforms.Guests).CheckGuest(ctx, c.Guest)
+	case StartGuest:
+		_, err = d.(platforms.Guests).StartGuest(ctx, c.CE.Name, c.Guest)
+	case FindGuest:
+		_, err = d.(platforms.Guests).FindGuest(ctx, c.CE.Name)
+	case GuestScreen:
+		if _, err = d.(platforms.Guests).GuestScreen(ctx, c.CE.Name); errors.Is(err, platforms.ErrNoScreen) {
+			err = nil
+		}
+	case StopGuest:
+		err = d.(platforms.Guests).StopGuest(ctx, c.CE.Name)
+	case RemoveGuest:
+		err = d.(platforms.Guests).RemoveGuest(ctx, c.CE.Name)
 	default:
 		err = fmt.Errorf("there is no verb %q", c.Verb)
 	}
@@ -178,4 +201,24 @@ type VMHarness interface {
 	PlantVM(t testing.TB, name string) (intact func() bool)
 	// RemoveVM removes an output VM and its disks, as their owner may.
 	RemoveVM(t testing.TB, name string)
+}
+
+// GuestHarness is the Harness of a driver that implements platforms.Guests. What
+// a guest of the suite has on its disk neither writes there nor switches the
+// machine off.
+type GuestHarness interface {
+	OutputHarness
+	// Guest gives the machine for the disk OutputDisk(n), as small as may be.
+	Guest(n int) platforms.Guest
+	// GuestsOn counts the machines that are switched on as guests of the CE.
+	GuestsOn(t testing.TB, ce string) int
+	// SwitchOff ends the guest of the CE as one ends that switches itself off.
+	SwitchOff(t testing.TB, ce string)
+}
+
+// GuestWriting is a GuestHarness that can do to a disk what a guest does.
+type GuestWriting interface {
+	Writing
+	// WriteGuest writes to the disk of a guest that is on.
+	WriteGuest(t testing.TB, ce string, at int64, b []byte)
 }

@@ -65,9 +65,32 @@ var vmCases = []testCase{
 	{"OutputVM/Cancelled", testVMCancelled},
 }
 
+var guestCases = []testCase{
+	{"Guest/Life", testGuestLife},
+	{"Guest/WorkingDisk", testGuestWorkingDisk},
+	{"Guest/EndsItself", testGuestEndsItself},
+	{"Guest/Stopped", testGuestStopped},
+	{"Guest/CERuns", testGuestCERuns},
+	{"Guest/KeepsCEOff", testGuestKeepsCEOff},
+	{"Guest/AtOnce", testGuestAtOnce},
+	{"Guest/AtOnceRemove", testGuestAtOnceRemove},
+	{"Guest/Refused", testGuestRefused},
+	{"Guest/Cancelled", testGuestCancelled},
+	{"Guest/Screen", testGuestScreen},
+	{"Guest/WorkerDeath", testGuestWorkerDeath},
+	{"Guest/Destroy", testGuestDestroy},
+	{"Guest/StartCut", testGuestStartCut},
+	{"Guest/StartCutRemove", testGuestStartCutRemove},
+	{"Guest/StartCutDestroy", testGuestStartCutDestroy},
+	{"Guest/StopCut", testGuestStopCut},
+	{"Guest/RemoveCut", testGuestRemoveCut},
+	{"Guest/RemoveCutDestroy", testGuestRemoveCutDestroy},
+	{"Guest/DestroyCut", testGuestDestroyCut},
+}
+
 // Run checks that the drivers of the harnesses do what platforms.Driver asks
-// for, and platforms.OutputDisks and platforms.OutputVMs, if they implement
-// them. It calls newHarness once for each case.
+// for, and platforms.OutputDisks, platforms.OutputVMs and platforms.Guests, if
+// they implement them. It calls newHarness once for each case.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	outcomes := newRecord(t)
 	for _, c := range cases(t, newHarness(t)) {
@@ -97,6 +120,12 @@ func cases(t *testing.T, h Harness) []testCase {
 			t.Fatal("the driver implements OutputVMs, and the harness is no VMHarness")
 		}
 		all, verbs = append(all, vmCases...), append(verbs, CheckVM, MakeVM)
+	}
+	if _, ok := d.(platforms.Guests); ok {
+		if _, ok := h.(GuestHarness); !ok {
+			t.Fatal("the driver implements Guests, and the harness is no GuestHarness")
+		}
+		all, verbs = append(all, guestCases...), append(verbs, CheckGuest, StartGuest, FindGuest, GuestScreen, StopGuest, RemoveGuest)
 	}
 	if _, ok := h.(Failing); ok {
 		all = append(all, testCase{"GivesUp", testFault})

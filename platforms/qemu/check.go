@@ -34,7 +34,7 @@ func (d *Driver) Check(ctx context.Context, ce platforms.Spec) error {
 	if in, err := d.store.Find(ctx, ce.Name); err == nil && in.State == platforms.Running {
 		return nil // it has its memory already
 	}
-	return cedir.Fail("check", ce.Name, d.checkMemory())
+	return cedir.Fail("check", ce.Name, checkMemory("a CE", d.cfg.MemoryMB, " (memory_mb under [qemu])"))
 }
 
 func (d *Driver) checkProgram(ctx context.Context) error {
@@ -48,8 +48,11 @@ func (d *Driver) checkProgram(ctx context.Context) error {
 	return err
 }
 
-func (d *Driver) checkFirmware(context.Context) error {
-	if d.cfg.Firmware != uefi {
+func (d *Driver) checkFirmware(context.Context) error { return d.checkFirmwareFor(d.cfg.Firmware) }
+
+// checkFirmwareFor refuses when a machine with that firmware could not start.
+func (d *Driver) checkFirmwareFor(firmware string) error {
+	if firmware != uefi {
 		return nil // SeaBIOS comes with QEMU
 	}
 	for _, path := range []string{d.cfg.FirmwareCode, d.cfg.FirmwareVars} {
@@ -164,8 +167,9 @@ func (d *Driver) checkOutputDir(context.Context) error {
 	return nil
 }
 
-// checkMemory refuses when the machine's memory is not to be had now.
-func (d *Driver) checkMemory() error {
+// checkMemory refuses when the memory of a machine is not to be had now. What it is
+// for, and where that is configured, is for the message.
+func checkMemory(who string, needMB int, where string) error {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return err
@@ -175,8 +179,8 @@ func (d *Driver) checkMemory() error {
 	if err != nil {
 		return err
 	}
-	if free < d.cfg.MemoryMB {
-		return platforms.Errorf(platforms.Full, "a CE needs %d MiB of memory (memory_mb under [qemu]), and this machine has %d MiB available", d.cfg.MemoryMB, free)
+	if free < needMB {
+		return platforms.Errorf(platforms.Full, "%s needs %d MiB of memory%s, and this machine has %d MiB available", who, needMB, where, free)
 	}
 	return nil
 }

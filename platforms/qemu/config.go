@@ -115,7 +115,7 @@ func (cfg Config) complete() (Config, error) {
 	case cfg.Network != networkUser && cfg.Network != networkNone:
 		return refuse("network %q: want user, bridge:NAME, tap:NAME or none", cfg.Network)
 	}
-	if cfg.Firmware == uefi && cfg.FirmwareCode == "" {
+	if cfg.FirmwareCode == "" { // also for a CE with a BIOS: its guest may need it
 		cfg.FirmwareCode, cfg.FirmwareVars = firmwares[0][0], firmwares[0][1]
 		for _, f := range firmwares {
 			if readable(f[0]) == nil && readable(f[1]) == nil {

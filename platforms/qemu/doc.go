@@ -10,5 +10,9 @@
 // reaches, and that machine's loopback services under 10.0.2.2, such as a
 // Temporal server that asks nobody who he is; nobody reaches the CE. A bridge
 // keeps a CE that was taken over away from those. A worker that is a systemd service needs KillMode=process,
-// or its machines end with it. Linux on x86-64 only.
+// or its machines end with it.
+//
+// A guest is a machine with a screen and without a network or a seed: it starts
+// from an output disk at the controller that is asked for, and ends with its
+// power-off. Linux on x86-64 only.
 package qemu

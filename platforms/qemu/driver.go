@@ -14,6 +14,8 @@ type Driver struct {
 	cfg   Config
 	store *cedir.Store
 	disks *outputdir.Disks
+	// guests are those of all CEs of the store.
+	guests *cedir.Guests
 
 	probing sync.Mutex
 	probed  string // what "auto" stands for, once that is known
@@ -44,6 +46,7 @@ func New(cfg Config) (*Driver, error) {
 		Platform: "qemu", Store: d.store, Dir: cfg.OutputDir, Formats: []platforms.DiskFormat{platforms.VMDK, platforms.VHDX, platforms.Raw},
 		Make: d.makeDisk, Verify: d.verifyDisk, Attach: d.attach, Detach: d.detach,
 	}
+	d.guests = d.newGuests()
 	return d, nil
 }
 

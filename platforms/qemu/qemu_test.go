@@ -174,6 +174,8 @@ func readDisk(t testing.TB, path string, at int64, n int) []byte {
 var (
 	_ platformtest.OutputHarness = (*harness)(nil)
 	_ platformtest.Writing       = (*harness)(nil)
+	_ platformtest.GuestHarness  = (*harness)(nil)
+	_ platformtest.GuestWriting  = (*harness)(nil)
 	_ platformtest.Failing       = (*harness)(nil)
 	_ platformtest.Faulty        = (*harness)(nil)
 	_ platformtest.Telling       = (*harness)(nil)

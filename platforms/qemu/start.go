@@ -180,13 +180,13 @@ func (d *Driver) waitUp(ctx context.Context, dir string, exited <-chan error) er
 			if end == nil && spoke(dir) {
 				return nil // it ran, and has switched itself off before we looked
 			}
-			return ended(dir, end)
+			return ended(filepath.Join(dir, wordsFile), end)
 		default:
 		}
 		if p, err := cedir.Recorded(dir); err != nil {
 			return err
 		} else if exited == nil && !p.Alive() {
-			return ended(dir, errors.New("it was not started by this worker"))
+			return ended(filepath.Join(dir, wordsFile), errors.New("it was not started by this worker"))
 		}
 		if cedir.Sleep(up, upPoll) != nil {
 			if ctx.Err() != nil {
@@ -210,19 +210,25 @@ func status(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	defer m.close()
+	return m.status(ctx)
+}
+
+// status asks the machine how it is.
+func (m *monitor) status(ctx context.Context) (string, error) {
 	var reply struct {
 		Status string `json:"status"`
 	}
-	err = m.run(ctx, "query-status", nil, &reply)
+	err := m.run(ctx, "query-status", nil, &reply)
 	return reply.Status, err
 }
 
-// ended says why a machine did not come up.
-func ended(dir string, end error) error {
+// ended says why a machine did not come up. What its QEMU printed is in the file
+// words.
+func ended(words string, end error) error {
 	if end == nil {
 		end = errors.New("exit status 0")
 	}
-	said := cedir.LastLine(filepath.Join(dir, wordsFile))
+	said := cedir.LastLine(words)
 	kind := platforms.Internal
 	switch {
 	case strings.Contains(said, "Cannot allocate memory"):

@@ -187,7 +187,9 @@ func (h *Harness) Fail(t testing.TB, call platformtest.Call, kind platforms.Kind
 		return fillUp(t, filepath.Join(dir, cedir.SeedFile))
 	case kind == platforms.Full && (call.Verb == platformtest.AddDisk || call.Verb == platformtest.KeepDisk):
 		return fillUp(t, filepath.Join(dir, "disks.json"))
-	case kind == platforms.Busy && call.Verb == platformtest.Create:
+	case kind == platforms.Full && call.Verb == platformtest.StartGuest:
+		return fillUp(t, filepath.Join(dir, "guest.json"))
+	case kind == platforms.Busy && (call.Verb == platformtest.Create || call.Verb == platformtest.StartGuest):
 		h.StartTimeout = 100 * time.Millisecond
 		unlock := hold(t, filepath.Join(dir, cedir.LockFile))
 		return func() {

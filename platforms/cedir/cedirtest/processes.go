@@ -43,7 +43,8 @@ func Clean(t testing.TB, d platforms.Driver, state string) {
 		if err := d.Destroy(context.Background(), Spec().Name); err != nil {
 			t.Error(err)
 		}
-		if pids := Processes(t, filepath.Join(state, Spec().Name)); len(pids) > 0 {
+		dir := filepath.Join(state, Spec().Name)
+		if pids := append(Processes(t, dir), GuestProcesses(t, dir)...); len(pids) > 0 {
 			t.Errorf("processes left: %v", pids)
 		}
 		if left := Entries(t, state); len(left) > 0 {
@@ -74,11 +75,23 @@ func Within(t testing.TB, wait time.Duration, what string, is func() bool) {
 // has none.
 func Processes(t testing.TB, dir string) []int {
 	t.Helper()
+	return carrying(t, cedir.EnvMark+"="+dir)
+}
+
+// GuestProcesses finds those of its guest.
+func GuestProcesses(t testing.TB, dir string) []int {
+	t.Helper()
+	return carrying(t, cedir.EnvGuest+"="+dir)
+}
+
+// carrying finds the processes that have an entry in their environment.
+func carrying(t testing.TB, entry string) []int {
+	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := "\x00" + cedir.EnvMark + "=" + dir + "\x00"
+	mark := "\x00" + entry + "\x00"
 	var pids []int
 	for _, path := range paths {
 		b, err := os.ReadFile(path)

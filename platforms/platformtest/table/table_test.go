@@ -21,6 +21,8 @@ func TestTable(t *testing.T) {
 	for _, p := range platforms {
 		put(p.file, `{"Life": true}`)
 	}
+	put("qemu", `{"Life": true, "Guest/Life": true, "Guest/Screen": true}`)
+	put("local", `{"Life": true, "Guest/Life": true}`)
 	put("gcp", `{"Life": true, "List": true}`)
 	if err := table(&out, dir); err != nil {
 		t.Error(err)
@@ -28,7 +30,9 @@ func TestTable(t *testing.T) {
 	for _, line := range []string{
 		"| Life | passes | passes | passes | passes | passes | passes |",
 		"| List | – | – | – | – | – | passes |",
-		"| **cases** | 1 | 1 | 1 | 1 | 1 | 2 |",
+		"| Guest/Life | passes | passes | not offered | not offered | not offered | not offered |",
+		"| Guest/Screen | – | passes | not offered | not offered | not offered | not offered |",
+		"| **cases** | 2 | 3 | 1 | 1 | 1 | 2 |",
 	} {
 		if !strings.Contains(out.String(), line+"\n") {
 			t.Errorf("%q is missing in\n%s", line, &out)
