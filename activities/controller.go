@@ -9,6 +9,7 @@ import (
 	"imageport/engine/bootproof"
 	"imageport/engine/convert"
 	"imageport/engine/share"
+	"imageport/engine/upgrade"
 	"imageport/job"
 	"imageport/job/durable"
 	"imageport/job/seed"
@@ -20,6 +21,8 @@ type Controller struct {
 	// Owner is the resource location: the mark on CEs that are ours.
 	Owner     string
 	Platforms platforms.Registry
+	// Catalogue is where installers are; the zero value is nowhere.
+	Catalogue upgrade.Catalogue
 	// Dial opens the folder of a storage location with its credential.
 	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
 	// Invite gives what a CE on the platform needs to enrol for a job, within

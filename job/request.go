@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Operation names what a job does to a vDisk. It is the Temporal workflow type.
@@ -126,12 +127,52 @@ type UpgradePVS struct {
 	OutputImageFilename string         `json:"outputImageFilename"`
 	OutputSizeMB        SizeMB         `json:"outputSizeMb,omitempty"`
 	UpgradeOptions      UpgradeOptions `json:"upgradeOptions"`
+
+	// What follows is ours.
+
+	// DryRun ends the job after its checks, with what it would do as the result.
+	DryRun bool `json:"dryRun,omitempty"`
+	// Verify is VerifyFull to read the output file again from the share; "" looks
+	// at what matters in it.
+	Verify string `json:"verify,omitempty"`
+	// IgnoreLock reads the image although PVS has it in use.
+	IgnoreLock bool `json:"ignoreLock,omitempty"`
 }
 
 // UpgradeOptions says which software an upgradePvs job installs.
 type UpgradeOptions struct {
-	// InstallPVS is the version of the PVS target software, such as "2311".
+	// InstallPVS is the version of the PVS target software, such as "2311": one of
+	// the worker's catalogue of installers.
 	InstallPVS string `json:"installPvs"`
+
+	// What follows is ours.
+
+	// Force installs although the image has that version already.
+	Force bool `json:"force,omitempty"`
+	// TimeoutMinutes is how long the Windows of the copy may be on in all, by
+	// default DefaultGuestMinutes.
+	TimeoutMinutes float64 `json:"timeoutMinutes,omitempty"`
+	// MemoryMB and CPUs are those of the VM that starts the copy, by default
+	// DefaultGuestMemoryMB and DefaultGuestCPUs.
+	MemoryMB SizeMB `json:"memoryMb,omitempty"`
+	CPUs     int    `json:"cpus,omitempty"`
+	// NIC is NICNone for a VM without a network card; "" gives it one of the
+	// image's model, which is not connected.
+	NIC string `json:"nic,omitempty"`
+}
+
+// The guest of an upgradePvs job, where the request does not say.
+const (
+	DefaultGuestMinutes  = 120
+	DefaultGuestMemoryMB = 4096
+	DefaultGuestCPUs     = 2
+	// NICNone is no network card.
+	NICNone = "none"
+)
+
+// Timeout is how long the guest may be on.
+func (o UpgradeOptions) Timeout() time.Duration {
+	return time.Duration(cmp.Or(o.TimeoutMinutes, DefaultGuestMinutes) * float64(time.Minute))
 }
 
 // SizeMB is a size in MiB. In JSON it is a number or, as in the
@@ -215,6 +256,8 @@ func kind(t reflect.Type) string {
 		return "object"
 	case reflect.Int, reflect.Int64:
 		return "whole number"
+	case reflect.Float64:
+		return "number"
 	case reflect.Bool:
 		return "true or false"
 	}

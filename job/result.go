@@ -40,6 +40,8 @@ type Result struct {
 	Controllers []Controller `json:"controllers,omitempty"`
 	// FixUps are the differences between the disk and the image.
 	FixUps []FixUp `json:"fixups,omitempty"`
+	// Upgrade is what an upgradePvs job installed.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
 	// VM is what the platform calls the VM that was left around the disk.
 	VM string `json:"vm,omitempty"`
 	// ResumedBytes were copied by a try before the last one.
@@ -82,6 +84,34 @@ type Partition struct {
 	SizeBytes  int64  `json:"sizeBytes"`
 	// Windows marks C:.
 	Windows bool `json:"windows,omitempty"`
+}
+
+// Upgrade is an installation of PVS target software in a copy of a vDisk.
+type Upgrade struct {
+	From string `json:"from"` // version in the image
+	To   string `json:"to"`   // version in the output, as its registry says
+	// Installer is the file in the catalogue, and its SHA-256.
+	Installer string `json:"installer"`
+	SHA256    string `json:"sha256"`
+	// Skipped says that the image has that version already, and nothing was made.
+	Skipped bool `json:"skipped,omitempty"`
+	// Boots is how often Windows started, Guests how often the machine was
+	// switched on.
+	Boots  int           `json:"boots,omitempty"`
+	Guests int           `json:"guests,omitempty"`
+	Steps  []UpgradeStep `json:"steps,omitempty"`
+	// Removed is what was put into the image for the installation and taken out of
+	// it again.
+	Removed []FixUp `json:"removed,omitempty"`
+}
+
+// UpgradeStep is a program that ran in the guest.
+type UpgradeStep struct {
+	Name     string  `json:"name"`
+	ExitCode *int    `json:"exitCode,omitempty"`
+	Attempts int     `json:"attempts"`
+	Seconds  float64 `json:"seconds"`
+	Note     string  `json:"note,omitempty"`
 }
 
 // FixUp is one thing that was changed on a disk so that it starts.

@@ -23,6 +23,7 @@ const (
 	PhaseCreateCE  Phase = "createCE"  // creating the Compositing Engine
 	PhaseEnrol     Phase = "enrol"     // waiting for it to report
 	PhaseCompose   Phase = "compose"   // it works on the image
+	PhaseBoot      Phase = "boot"      // the copy's Windows runs, and installs
 	PhaseVerify    Phase = "verify"    // firmware starts the output
 	PhasePublish   Phase = "publish"   // the output gets its name
 	PhaseTearDown  Phase = "tearDown"  // the CE and partial files are removed
@@ -54,4 +55,22 @@ type Status struct {
 	Warnings  []string   `json:"warnings,omitempty"`
 	Error     *Error     `json:"error,omitempty"`
 	Result    *Result    `json:"result,omitempty"`
+	// Guest is how the Windows of an upgradePvs job was left, where that is of use:
+	// also of a job that failed.
+	Guest *GuestReport `json:"guest,omitempty"`
+}
+
+// GuestReport is what is known of a Windows that an upgradePvs job started.
+type GuestReport struct {
+	// Log is the end of the runner's log, Logs those of installers.
+	Log  string     `json:"log,omitempty"`
+	Logs []GuestLog `json:"logs,omitempty"`
+	// Screen is a picture of the screen at the time-out, as PNG.
+	Screen []byte `json:"screen,omitempty"`
+}
+
+// GuestLog is the end of a log file.
+type GuestLog struct {
+	Name string `json:"name"`
+	Tail string `json:"tail"`
 }

@@ -153,7 +153,30 @@ func (r *UpgradePVS) validate(bad *problems) {
 	r.Request.validate(bad)
 	bad.output(&r.Request, r.OutputImageFilename, r.OutputFile())
 	bad.pvsReady(&r.Request, r.OutputFile())
-	bad.require("upgradeOptions.installPvs", r.UpgradeOptions.InstallPVS)
+	r.UpgradeOptions.validate(bad)
+	r.Verify = bad.choice("verify", r.Verify, VerifyFull)
+}
+
+// The bounds of a guest.
+const (
+	maxGuestMinutes = 24 * 60
+	minGuestMB      = 1024
+	maxGuestMB      = 1 << 20
+	maxGuestCPUs    = 128
+)
+
+func (o *UpgradeOptions) validate(bad *problems) {
+	bad.require("upgradeOptions.installPvs", o.InstallPVS)
+	o.NIC = bad.choice("upgradeOptions.nic", o.NIC, NICNone)
+	if m := o.TimeoutMinutes; m < 0 || m > maxGuestMinutes {
+		bad.add("upgradeOptions.timeoutMinutes is %v: give a number up to %d, or leave it out for %d", m, maxGuestMinutes, DefaultGuestMinutes)
+	}
+	if m := o.MemoryMB; m != 0 && (m < minGuestMB || m > maxGuestMB) {
+		bad.add("upgradeOptions.memoryMb is %d: give a number from %d to %d, or leave it out for %d", m, minGuestMB, maxGuestMB, DefaultGuestMemoryMB)
+	}
+	if o.CPUs < 0 || o.CPUs > maxGuestCPUs {
+		bad.add("upgradeOptions.cpus is %d: give a number up to %d, or leave it out for %d", o.CPUs, maxGuestCPUs, DefaultGuestCPUs)
+	}
 }
 
 // output checks an output file beside the input.
@@ -305,3 +328,15 @@ func (r *ConvertToUEFI) OutputID() (string, error) {
 	}
 	return r.canonicalFile(r.OutputFile())
 }
+
+// OutputPath is the UNC path of the upgraded copy.
+func (r *UpgradePVS) OutputPath() string {
+	folder, err := r.InputStorageLocation.Folder()
+	if err != nil {
+		return ""
+	}
+	return folder.UNC(r.OutputFile())
+}
+
+// OutputID identifies the output file as WorkflowID does the image.
+func (r *UpgradePVS) OutputID() (string, error) { return r.canonicalFile(r.OutputFile()) }

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 
 	"imageport/engine/share"
+	"imageport/engine/upgrade"
 	"imageport/platforms"
 	"imageport/platforms/qemu"
 	"imageport/wallet"
@@ -44,6 +45,12 @@ type Config struct {
 	// SweepEvery is how often what jobs left behind is looked for, by default
 	// every 15 minutes; negative: never.
 	SweepEvery time.Duration
+	// Catalogue is where the installers of upgradePvs are; the zero value is
+	// nowhere.
+	Catalogue upgrade.Catalogue
+	// Guest is the program, with arguments, that is the machine of a disk on the
+	// platform "local": see local.Config.
+	Guest []string
 	// OutputDir is where the platform "local" puts output disks.
 	OutputDir string
 	// Log takes what the gateway has to tell.

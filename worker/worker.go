@@ -17,7 +17,7 @@ import (
 
 	"imageport/activities"
 	"imageport/engine/agent"
-	"imageport/engine/fusefile"
+	"imageport/engine/ntfsmount"
 	"imageport/engine/share"
 	"imageport/gateway"
 	"imageport/job"
@@ -72,6 +72,7 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 	w.worker.RegisterActivity(&activities.Controller{
 		Owner:       cfg.ResourceLocation,
 		Platforms:   w.drivers,
+		Catalogue:   cfg.Catalogue,
 		Dial:        agent.Dialer(w.shareCredential, share.Options{Driver: cfg.ShareDriver}),
 		Invite:      w.invite,
 		EnrolWithin: cfg.EnrolWithin,
@@ -84,7 +85,7 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 func (w *Worker) openPlatforms() error {
 	w.drivers = platforms.Registry{}
 	if !w.cfg.replacesLocal() {
-		driver, err := local.New(local.Config{StateDir: w.cfg.StateDir, Program: w.cfg.AgentProgram, OutputDir: w.cfg.OutputDir})
+		driver, err := local.New(local.Config{StateDir: w.cfg.StateDir, Program: w.cfg.AgentProgram, OutputDir: w.cfg.OutputDir, Guest: w.cfg.Guest})
 		if err != nil {
 			return err
 		}
@@ -109,7 +110,7 @@ func (w *Worker) log() *slog.Logger { return cmp.Or(w.cfg.Log, slog.Default()) }
 func (w *Worker) Run(ctx context.Context) error {
 	// What a worker that was killed has left mounted is in nobody's way, but it
 	// adds up.
-	_ = fusefile.CleanStale(os.TempDir())
+	_ = ntfsmount.CleanStale(os.TempDir())
 	if err := registerAttributes(ctx, w.client, w.cfg.Namespace); err != nil {
 		w.gateway.Close()
 		if ctx.Err() != nil {

@@ -431,11 +431,6 @@ func (s *jobSuite) TestBootFails() {
 	s.False(s.finished[0].Keep)
 }
 
-func (s *jobSuite) TestUnsupportedOperationsSaySo() {
-	s.env.ExecuteWorkflow(UpgradePVS, raw(`{"platform":"local","resourceLocationId":"lab","inputStorageLocation":{"credentialId":"smb","host":"h","sharePath":"disks"},"inputImageFilename":"win10","outputImageFilename":"x","upgradeOptions":{"installPvs":"2311"}}`))
-	s.refused(s.env.GetWorkflowError(), job.UnsupportedOperation)
-}
-
 // Failure must not hide what an activity's own failure says.
 func TestFailureKeepsCode(t *testing.T) {
 	inner := job.Errorf(job.NoBCD, "bcdboot", "no BCD")

@@ -135,9 +135,15 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 	if r := s.Result; r != nil && r.DryRun {
 		b.WriteString("- dry run: nothing was changed; the result is the plan\n")
 		line("EFI system partition", string(r.ESPPlacement))
+		if r.Upgrade != nil {
+			line("PVS target software", describeUpgrade(r.Upgrade))
+		}
 	} else if r != nil {
 		line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
 		line("sha256", r.SHA256)
+		if r.Upgrade != nil {
+			line("PVS target software", describeUpgrade(r.Upgrade))
+		}
 	}
 	if s.CE != "" && s.State == job.StateRunning {
 		line("Compositing Engine on "+s.Platform, s.CE)

@@ -22,6 +22,9 @@ const (
 	// many of them one after the other may never have come: what keeps one from
 	// coming keeps the next one, too.
 	maxCEs, maxAbsent = 3, 2
+	// maxStopping is how long a guest has, after its runner's time is up, to shut
+	// down.
+	maxStopping = 15 * time.Minute
 	// lossSeenWithin is how long it may take until the watch has seen that a CE
 	// has stopped: twice its interval, and some.
 	lossSeenWithin = 6 * time.Second
@@ -86,6 +89,16 @@ func copying(ctx workflow.Context, queue, summary string) workflow.Context {
 		WaitForCancellation:    true, // or tear-down would take the disk from a writing CE
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 2 * time.Minute, MaximumAttempts: 40},
 	})
+}
+
+// once is for what must not be tried again as it is.
+func once(ctx workflow.Context) workflow.Context {
+	return workflow.WithRetryPolicy(ctx, temporal.RetryPolicy{MaximumAttempts: 1})
+}
+
+// exporting is for writing a whole image to the share: each attempt begins anew.
+func exporting(ctx workflow.Context, queue, summary string) workflow.Context {
+	return workflow.WithStartToCloseTimeout(composing(ctx, queue, summary), 7*24*time.Hour)
 }
 
 // proving is for firmware on an emulated machine: minutes without hardware

@@ -1,14 +1,10 @@
 package workflows
 
 import (
-	"errors"
-
 	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"imageport/activities"
-	"imageport/engine/disk/copier"
 	"imageport/engine/reverse"
 	"imageport/job"
 	"imageport/job/durable"
@@ -30,30 +26,17 @@ func ReverseImage(ctx workflow.Context, body converter.RawValue) (*job.Result, e
 	if err := j.admit(ctx, &req.Request, req.OutputDiskName, req.OutputID(), warnings); err != nil {
 		return j.end(ctx, nil, err)
 	}
-	r := &reverseImage{lifecycle: j, req: req, task: reverse.Task{
-		Job:        j.status.JobID,
-		Key:        j.key,
-		Storage:    req.InputStorageLocation,
-		Input:      req.InputFile(),
-		Format:     req.InputImageFormat,
-		SizeMB:     int64(req.OutputSizeMB),
-		IgnoreLock: req.IgnoreLock,
-		FixUps:     req.FixUps,
-		Verify:     req.Verify,
-		Platform:   req.Platform,
-	}}
+	r := &reverseImage{req: req, diskCopy: diskCopy{lifecycle: j, task: j.copyTask(&req.Request, req.OutputSizeMB)}}
+	r.task.IgnoreLock, r.task.FixUps, r.task.Verify = req.IgnoreLock, req.FixUps, req.Verify
 	res, err := r.run(ctx)
 	return j.end(ctx, res, err)
 }
 
 // reverseImage is one job: what it is to do, and how far it has come.
 type reverseImage struct {
-	*lifecycle
+	diskCopy
 	req      job.ReverseImage
-	task     reverse.Task
 	admitted reverse.Admitted
-	state    *copier.State // of the copy, as far as is known
-	copied   *reverse.Copied
 	vm       string
 }
 
@@ -75,14 +58,8 @@ func (r *reverseImage) run(ctx workflow.Context) (res *job.Result, err error) {
 		res = &result
 	}()
 	err = r.onCE(ctx, func(ctx workflow.Context, queue string) error {
-		disk, err := r.attach(ctx)
-		if err != nil {
-			return err
-		}
-		if err := r.copy(ctx, queue, disk); err != nil {
-			return err
-		}
-		return r.fixUp(ctx, queue, disk)
+		_, err := r.fill(ctx, queue)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -91,73 +68,17 @@ func (r *reverseImage) run(ctx workflow.Context) (res *job.Result, err error) {
 }
 
 func (r *reverseImage) preflight(ctx workflow.Context) error {
-	in := activities.PreflightReverseInput{Target: r.target, Task: r.task, Disk: r.disk(), OutputID: r.req.OutputID(), VM: r.req.VM()}
+	r.disk = platforms.OutputDisk{Name: r.req.OutputDiskName, Provision: r.req.ProvisionType}
+	in := activities.PreflightReverseInput{Target: r.target, Task: r.task, Disk: r.disk, OutputID: r.req.OutputID(), VM: r.req.VM()}
 	if err := workflow.ExecuteActivity(checking(ctx, "check "+r.task.Input), ctl.PreflightReverse, in).Get(ctx, &r.admitted); err != nil {
 		return err
 	}
+	r.approval, r.fixUps = r.admitted.Approval, len(r.admitted.Preview.FixUps) > 0
+	r.disk.SizeBytes, r.disk.Firmware = r.approval.SizeBytes, r.admitted.Preview.Firmware
 	for _, w := range r.admitted.Preview.Warnings {
 		r.warn(w)
 	}
 	return nil
-}
-
-// disk is the output disk, as it is ordered.
-func (r *reverseImage) disk() platforms.OutputDisk {
-	return platforms.OutputDisk{Name: r.req.OutputDiskName, SizeBytes: r.admitted.Approval.SizeBytes, Firmware: r.admitted.Preview.Firmware, Provision: r.req.ProvisionType}
-}
-
-// attach gives the running CE the output disk, which it may have already.
-func (r *reverseImage) attach(ctx workflow.Context) (reverse.DiskRef, error) {
-	r.holds = true
-	var ref platforms.OutputDiskRef
-	in := activities.OutputDiskInput{Target: r.target, CE: r.status.CE, Disk: r.disk()}
-	err := workflow.ExecuteActivity(creating(ctx, "attach "+r.req.OutputDiskName), ctl.AddOutputDisk, in).Get(ctx, &ref)
-	return reverse.DiskRef{Selector: ref.Selector}, err
-}
-
-// copy fills the disk, from where an earlier CE has left off.
-func (r *reverseImage) copy(ctx workflow.Context, queue string, disk reverse.DiskRef) error {
-	if err := r.enter(ctx, job.PhaseCompose); err != nil {
-		return err
-	}
-	for r.copied == nil {
-		var copied reverse.Copied
-		err := workflow.ExecuteActivity(copying(ctx, queue, "copy "+r.task.Input), ce.Copy, r.task, r.admitted.Approval, disk, r.state).Get(ctx, &copied)
-		if err == nil {
-			r.copied = &copied
-			break
-		}
-		silent := errors.As(err, new(*temporal.TimeoutError))
-		if further := r.noteState(err); !silent || !further || durable.NotStarted(err) || ctx.Err() != nil {
-			return err
-		}
-		// The CE is there, and was out of reach for a while.
-	}
-	return nil
-}
-
-// noteState takes what a copy had synced from its failure, and reports whether
-// that is more than ever. It may be less: on another disk it begins anew.
-func (r *reverseImage) noteState(err error) bool {
-	var state copier.State
-	if !durable.LastCheckpoint(err, &state) {
-		return false
-	}
-	r.state = &state
-	if state.DoneBytes() <= r.done {
-		return false
-	}
-	r.done = state.DoneBytes()
-	return true
-}
-
-// fixUp makes the copy start from a disk of the platform. The plan is a function
-// of the image: to apply it again changes nothing.
-func (r *reverseImage) fixUp(ctx workflow.Context, queue string, disk reverse.DiskRef) error {
-	if len(r.admitted.Preview.FixUps) == 0 {
-		return nil
-	}
-	return workflow.ExecuteActivity(composing(ctx, queue, "fix up "+r.req.OutputDiskName), ce.FixUp, r.task, r.admitted.Approval, disk).Get(ctx, nil)
 }
 
 // keep gives the disk its name. From here on the job cannot be cancelled: what
@@ -171,7 +92,7 @@ func (r *reverseImage) keep(ctx workflow.Context) error {
 	if err := r.enter(dctx, job.PhasePublish); err != nil {
 		return err
 	}
-	in := activities.OutputDiskInput{Target: r.target, CE: r.status.CE, Disk: r.disk()}
+	in := activities.OutputDiskInput{Target: r.target, CE: r.status.CE, Disk: r.disk}
 	err := workflow.ExecuteActivity(cleaning(dctx, "keep "+r.req.OutputDiskName), ctl.KeepOutputDisk, in).Get(dctx, nil)
 	r.decided = err == nil
 	return err

@@ -28,7 +28,7 @@ time: to start a second one is refused.`,
 	cmd.AddCommand(
 		a.startOperation("convert-to-uefi", job.OpConvertToUEFI, "Make a GPT/UEFI differencing disk beside a BIOS/MBR vDisk"),
 		a.startOperation("reverse-image", job.OpReverseImage, "Make a native disk of the hypervisor from a vDisk"),
-		a.startOperation("upgrade-pvs", job.OpUpgradePVS, "Copy a vDisk with other PVS target software (refused by this release)"),
+		a.startOperation("upgrade-pvs", job.OpUpgradePVS, "Copy a vDisk, with the PVS target software in it upgraded"),
 	)
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"imageport/config"
+	"imageport/engine/upgrade"
 	"imageport/job"
 	"imageport/platforms/qemu"
 	"imageport/wallet"
@@ -72,6 +73,8 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		AgentProgram:     cfg.Local.AgentProgram,
 		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
 		OutputDir:        cfg.Local.OutputDir,
+		Guest:            cfg.Local.Guest,
+		Catalogue:        catalogueOf(cfg.Catalogue),
 		Platforms:        placed.Registry,
 		SweepEvery:       sweepEvery(cfg.Sweep),
 		Log:              logger,
@@ -86,6 +89,14 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	}
 	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	return w.Run(ctx)
+}
+
+// catalogueOf says where the installers are.
+func catalogueOf(c config.Catalogue) upgrade.Catalogue {
+	if where, ok := c.Location(); ok {
+		return upgrade.Catalogue{Share: &where}
+	}
+	return upgrade.Catalogue{Dir: c.Dir}
 }
 
 // logOutTimeout is how long the worker says good-bye to platforms.

@@ -9,7 +9,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
 
-	"imageport/engine/fusefile"
+	"imageport/engine/ntfsmount"
 	"imageport/job/durable"
 )
 
@@ -17,7 +17,7 @@ import (
 func Run(ctx context.Context, c client.Client, queue string, e *Engine) error {
 	// What an agent that was killed has left mounted is in nobody's way, but it
 	// adds up.
-	_ = fusefile.CleanStale(os.TempDir())
+	_ = ntfsmount.CleanStale(os.TempDir())
 	fatal := make(chan error, 1)
 	w := worker.New(c, queue, worker.Options{
 		DisableWorkflowWorker:              true,
