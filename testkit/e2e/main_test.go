@@ -29,8 +29,9 @@ import (
 	"imageport/testkit/winimage"
 )
 
-// program is imageport, built from the sources that are tested.
-var program string
+// program is imageport, and simulator the machine of guests, built from the sources
+// that are tested.
+var program, simulator string
 
 // atOnce is how many tests run at the same time, if nobody says it: what they do
 // most is to wait.
@@ -49,8 +50,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "imageport")
-		if out, err := exec.Command("go", "build", "-o", program, "imageport/cmd/imageport").CombinedOutput(); err != nil {
+		program, simulator = filepath.Join(dir, "imageport"), filepath.Join(dir, "guestsim")
+		if out, err := exec.Command("go", "build", "-o", dir, "imageport/cmd/imageport", "imageport/testkit/guestsim/cmd/guestsim").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%v: %s", err, out)
 			return 1
 		}
@@ -199,6 +200,9 @@ func (r rig) files() map[string]string {
 		}
 		if err != nil {
 			r.t.Fatal(err)
+		}
+		if info.IsDir() { // the catalogue
+			continue
 		}
 		files[e.Name()] = fmt.Sprintf("%d bytes, %s, %s", info.Size(), info.ModTime().Format(time.RFC3339Nano), r.sha256(e.Name()))
 	}

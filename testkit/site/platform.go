@@ -32,7 +32,7 @@ func (s *Site) startLab(ctx context.Context, start func(context.Context, lab.Con
 	}
 	s.labLog = words
 	s.Lab, err = start(ctx, lab.Config{
-		Dir: filepath.Join(s.Dir, "lab"), Appliance: s.appliance, AgentProgram: s.Program,
+		Dir: filepath.Join(s.Dir, "lab"), Appliance: s.appliance, AgentProgram: s.Program, Guest: s.guestCommand(),
 		Log: slog.New(slog.NewTextHandler(words, nil)),
 	})
 	if err != nil {
@@ -114,7 +114,33 @@ func (s *Site) platformConfig() string {
 	case job.PlatformQEMU:
 		return fmt.Sprintf("[qemu]\nimage = %q\nfirmware = %q\naccel = \"tcg\"\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n", s.appliance, s.firmware)
 	}
-	return "[local]\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n"
+	local := "[local]\nstate_dir = \"ce\"\noutput_dir = \"disks\"\n"
+	if s.guest != "" {
+		local += fmt.Sprintf("guest = [%q]\n", s.guest)
+	}
+	return local
+}
+
+// catalogueFolder is the folder of installers on the share.
+const catalogueFolder = "installers"
+
+// Catalogue is where the installers of upgradePvs are.
+func (s *Site) Catalogue() string { return filepath.Join(s.Store, catalogueFolder) }
+
+// catalogueCredential is the id of the credential for it.
+const catalogueCredential = "pvs-installers"
+
+// makeCatalogue makes the folder, with a credential of its own.
+func (s *Site) makeCatalogue() error {
+	if err := os.Mkdir(s.Catalogue(), 0o777); err != nil {
+		return err
+	}
+	return s.AddCredential(catalogueCredential, s.Samba.Password)
+}
+
+// catalogueConfig is the part of the configuration that is about it.
+func (s *Site) catalogueConfig() string {
+	return fmt.Sprintf("[catalogue]\nhost = %q\nport = %d\nshare_path = %q\ncredential = %q\n", s.Samba.Host, s.Samba.Port, "disks/"+catalogueFolder, catalogueCredential)
 }
 
 // gatewayAddress is what Compositing Engines in a lab dial; those of this
@@ -155,4 +181,12 @@ func diskName(t job.Target, name string) string {
 	}
 	base := path.Base(inStore)
 	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// guestCommand is the machine of a VM without an agent.
+func (s *Site) guestCommand() []string {
+	if s.guest == "" {
+		return nil
+	}
+	return []string{s.guest}
 }

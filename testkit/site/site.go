@@ -42,6 +42,7 @@ type Site struct {
 	Lab *lab.Lab
 
 	appliance, firmware string
+	guest               string
 	labLog              *os.File
 }
 
@@ -64,6 +65,9 @@ type Options struct {
 	// processes.
 	XenServer bool
 	Firmware  string // of the VMs, as in the configuration
+	// Guest is the program that is the machine of a disk for upgradePvs, on
+	// platform local and of the lab's VMs. With it, there is a catalogue.
+	Guest string
 }
 
 // Start brings a site up. Workers are started apart.
@@ -79,6 +83,7 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 
 		appliance: o.Appliance,
 		firmware:  o.Firmware,
+		guest:     o.Guest,
 	}
 	for _, dir := range []string{s.Store, s.Outputs()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -110,6 +115,11 @@ func Start(ctx context.Context, o Options) (*Site, error) {
 	s.Samba, err = samba.Start(ctx, samba.Options{Dir: filepath.Join(o.Dir, "samba"), Shares: map[string]string{"disks": s.Store}})
 	if err != nil {
 		return nil, errors.Join(err, s.stopLab())
+	}
+	if o.Guest != "" {
+		if err := s.makeCatalogue(); err != nil {
+			return nil, errors.Join(err, s.stopLab())
+		}
 	}
 	return s, errors.Join(s.AddCredential(CredentialID, s.Samba.Password), s.writeConfig())
 }
@@ -158,7 +168,7 @@ ce_lifetime = "15m"
 listen = %q
 key = "gateway.key"
 %s
-%s`, s.ResourceLocation, s.Gateway(), s.gatewayAddress(), s.platformConfig()), 0o600)
+%s`, s.ResourceLocation, s.Gateway(), s.gatewayAddress(), s.catalogueConfig()+"\n"+s.platformConfig()), 0o600)
 }
 
 // Env is the environment of imageport and of the Temporal CLI on the site.
