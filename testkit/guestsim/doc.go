@@ -3,7 +3,9 @@
 // disk, from nothing but what is on it. The services and the software registry
 // of the disk's hives run in Wine, with the disk's own folders; what they ask of
 // the power and change in the registry, the service manager, the Windows
-// Installer and files, happens for real and ends up on the disk.
+// Installer and files, happens for real and ends up on the disk. The
+// folders are Program Files, ProgramData, Windows\Installer and System32\drivers:
+// what is written elsewhere on C: is gone at the next start.
 //
 // It guarantees that every start has processes, file systems and a network of
 // its own, with nothing of the host in them but the programs; that nothing stays

@@ -39,7 +39,8 @@ const (
 // Loss is when the machine loses power: at the first of what is not zero.
 type Loss struct {
 	// StateWrites is at how many writes of the runner's state, counted over all
-	// starts of this Run, and After how long after Windows began to start.
+	// starts of this Run, and After how long after Windows began to start, in the
+	// first start that takes so long.
 	StateWrites int
 	After       time.Duration
 	// Restart says that the machine is switched on again, as by a short

@@ -111,6 +111,35 @@ func TestTargetImages(t *testing.T) {
 	}
 }
 
+// A registry that is only complete with its transaction logs is completed, as
+// Windows does it.
+func TestTransactionLogs(t *testing.T) {
+	t.Parallel()
+	spec := winimage.Small()
+	spec.DirtySystemHiveWithLogs = true
+	image, err := guestsim.MakeTargetImage(t.Context(), spec, targetdevice.Version733, job.BIOS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows, _ := image.Partition(winimage.Windows)
+	vdisk{image, windows}.look(t, func(root string) {
+		checkInstalled(t, root, targetdevice.Version733)
+		k, err := readHive(t, root, "SYSTEM").Lookup("ControlSet001", "Control", "ComputerName", "ComputerName")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// That is in the second log only.
+		if v, _ := k.Value("ComputerName"); v.String() != "PVS-GOLD" {
+			t.Errorf("the computer's name is %q", v.String())
+		}
+		for _, log := range []string{"SYSTEM.LOG1", "SYSTEM.LOG2"} {
+			if info, err := os.Stat(filepath.Join(root, "Windows/System32/config", log)); err != nil || info.Size() != 0 {
+				t.Errorf("%s: %v, %v", log, info, err)
+			}
+		}
+	})
+}
+
 // The whole way, from the disk with one version to the disk with the other one.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()

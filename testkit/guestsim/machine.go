@@ -210,6 +210,20 @@ func (m *machine) run(ctx context.Context, program string, args ...string) (int,
 	return cmd.ProcessState.ExitCode(), nil
 }
 
+// serverRuns tells whether Wine's server is there.
+func (m *machine) serverRuns() bool {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path) // "id (name) state ..."; empty if it has just ended
+		_, rest, _ := strings.Cut(string(stat), "(")
+		name, state, _ := strings.Cut(rest, ") ")
+		if strings.HasPrefix(name, "wineserver") && !strings.HasPrefix(state, "Z") {
+			return true
+		}
+	}
+	return false
+}
+
 // stopWine ends all of Windows' processes, and returns when the registry has been
 // written. At once means before they can do anything more.
 func (m *machine) stopWine(ctx context.Context, atOnce bool) error {
