@@ -29,6 +29,7 @@ privileges=(
   VirtualMachine.Config.RemoveDisk
   VirtualMachine.Config.Rename
   VirtualMachine.Config.Settings
+  VirtualMachine.Interact.CreateScreenshot
   VirtualMachine.Interact.PowerOff
   VirtualMachine.Interact.PowerOn
   VirtualMachine.Inventory.Create

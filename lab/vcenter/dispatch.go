@@ -95,12 +95,24 @@ func refuseStranger(m *simulator.Method) types.BaseMethodFault {
 
 // EndSessions ends all sessions, as a vCenter that is restarted does.
 func (v *VCenter) EndSessions() {
+	ctx, manager := v.sessionManager()
+	for _, key := range v.sessions() {
+		manager.TerminateSession(ctx, &types.TerminateSession{SessionId: []string{key}})
+	}
+}
+
+// sessions gives the keys of the sessions that there are.
+func (v *VCenter) sessions() []string {
+	_, manager := v.sessionManager()
+	var keys []string
+	for _, s := range manager.SessionList {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}
+
+// sessionManager gives a copy of the simulator's, with the sessions of now.
+func (v *VCenter) sessionManager() (*simulator.Context, *simulator.SessionManager) {
 	ctx := ownContext(v.model.Service.Context)
-	sessions, ok := ctx.Session.Get(ctx.Map.SessionManager().Self).(*simulator.SessionManager)
-	if !ok {
-		return
-	}
-	for _, s := range sessions.SessionList {
-		sessions.TerminateSession(ctx, &types.TerminateSession{SessionId: []string{s.Key}})
-	}
+	return ctx, ctx.Session.Get(ctx.Map.SessionManager().Self).(*simulator.SessionManager)
 }

@@ -60,6 +60,7 @@ var methodPrivileges = map[[2]string][]string{
 	{"VirtualMachine", "PowerOnVM_Task"}:                       {"VirtualMachine.Interact.PowerOn"},
 	{"VirtualMachine", "PowerOffVM_Task"}:                      {"VirtualMachine.Interact.PowerOff"},
 	{"VirtualMachine", "ResetVM_Task"}:                         {"VirtualMachine.Interact.Reset"},
+	{"VirtualMachine", "CreateScreenshot_Task"}:                {"VirtualMachine.Interact.CreateScreenshot"},
 	{"Datacenter", "PowerOnMultiVM_Task"}:                      {"VirtualMachine.Interact.PowerOn"},
 	{"FileManager", "MakeDirectory"}:                           {"Datastore.FileManagement"},
 	{"FileManager", "DeleteDatastoreFile_Task"}:                {"Datastore.FileManagement"},

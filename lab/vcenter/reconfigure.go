@@ -19,8 +19,15 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 }
 
 // reconfigure changes the VM, and its guest's disks if it runs. The caller
-// holds the VM's gate.
+// holds the VM's gate. Other than the simulator, it does not change one that was
+// changed since the client read it, if the client cares
+// (VirtualMachineConfigSpec.changeVersion).
 func (m *machine) reconfigure(ctx *simulator.Context, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
+	var version string
+	ctx.WithLock(m.VirtualMachine, func() { version = m.Config.ChangeVersion })
+	if spec.ChangeVersion != "" && spec.ChangeVersion != version {
+		return &types.ConcurrentAccess{}
+	}
 	if fault := m.change(ctx, spec); fault != nil {
 		return fault
 	}

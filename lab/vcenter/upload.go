@@ -166,11 +166,12 @@ func (v *VCenter) forget(ref types.ManagedObjectReference) {
 	}
 }
 
-// routes gives the simulator's web server what it lacks.
+// routes gives the simulator's web server what it lacks, and asks who it is.
 func (v *VCenter) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /nfc/{lease}/{file}", v.upload)
 	mux.HandleFunc("POST /nfc/{lease}/{file}", v.upload)
+	mux.HandleFunc("GET /folder/{file...}", v.download)
 	return mux
 }
 

@@ -48,19 +48,19 @@ func (d *Driver) check(ctx context.Context, ce platforms.Spec) error {
 	if _, err := s.host(ce.Name); err != nil {
 		return err
 	}
-	return d.checkCapacity(s)
+	return s.checkCapacity("a CE", d.p.cfg.MemoryMB)
 }
 
-// checkCapacity refuses a datastore that has no room for a CE: next to its small
-// disk, a VM that runs has a swap file of the size of its memory.
-func (d *Driver) checkCapacity(s *site) error {
+// checkCapacity refuses a datastore that has no room for a VM without its output
+// disk: one that runs has a swap file of the size of its memory.
+func (s *site) checkCapacity(what string, memoryMB int) error {
 	summary := get[types.DatastoreSummary](s.datastore.properties, "summary")
 	if !summary.Accessible {
 		return platforms.Errorf(platforms.Busy, "datastore %s is not accessible", s.datastore.name)
 	}
-	need := int64(d.p.cfg.MemoryMB)*mib + minFree
+	need := int64(memoryMB)*mib + minFree
 	if summary.FreeSpace < need {
-		return platforms.Errorf(platforms.Full, "datastore %s has %d MiB free, a CE needs %d MiB", s.datastore.name, summary.FreeSpace/mib, need/mib)
+		return platforms.Errorf(platforms.Full, "datastore %s has %d MiB free, %s needs %d MiB", s.datastore.name, summary.FreeSpace/mib, what, need/mib)
 	}
 	return nil
 }

@@ -46,6 +46,9 @@ func (d *Driver) create(ctx context.Context, ce platforms.Spec) (in platforms.In
 		case err != nil:
 			return false, err
 		case found == nil:
+			if err := d.refuseGuest(ctx, s, ce.Name); err != nil {
+				return false, err
+			}
 			return false, d.clone(ctx, s, folder, ce, secret)
 		case found.extra[keyJob] != ce.Job || found.extra[keyOwner] != ce.Owner:
 			return false, platforms.Errorf(platforms.Foreign, "the CE of that name is of job %s of %s", found.extra[keyJob], found.extra[keyOwner])
@@ -54,6 +57,9 @@ func (d *Driver) create(ctx context.Context, ce platforms.Spec) (in platforms.In
 		case found.power == types.VirtualMachinePowerStatePoweredOn:
 			in = found.instance(ce.Name, d.address)
 			return true, nil
+		}
+		if err := d.refuseGuest(ctx, s, ce.Name); err != nil {
+			return false, err
 		}
 		return false, d.start(ctx, found, secret)
 	})

@@ -24,6 +24,9 @@ func (d *Driver) Stop(ctx context.Context, name string) error {
 func (d *Driver) Destroy(ctx context.Context, name string) error {
 	err := d.withCE(ctx, name, func(s *site, v *vm) (bool, error) { return false, d.remove(ctx, s, v) })
 	if err == nil {
+		err = ours(d.removeGuest(ctx, name)) // one that came late
+	}
+	if err == nil {
 		err = d.removeImports(ctx, name)
 	}
 	return d.fail("destroy", name, err)
@@ -32,7 +35,7 @@ func (d *Driver) Destroy(ctx context.Context, name string) error {
 // withCE calls do with the CE until that is done, or there is no CE.
 func (d *Driver) withCE(ctx context.Context, name string, do func(*site, *vm) (done bool, err error)) error {
 	if !seed.ValidName(name) {
-		return platforms.Errorf(platforms.BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", name)
+		return invalidName(name)
 	}
 	s, err := d.site(ctx)
 	if err != nil {
@@ -58,15 +61,30 @@ func (d *Driver) powerOff(ctx context.Context, v *vm) error {
 	return nil
 }
 
+// ours leaves alone what has the name of a guest and is none.
+func ours(err error) error {
+	if platforms.KindOf(err) == platforms.Foreign {
+		return nil
+	}
+	return err
+}
+
 // remove removes a CE: first it is marked, so that nobody takes it for one that
-// is to work; then it is switched off; then what it has outside of itself goes,
-// because the CE is the only record of that; last the VM, with the disks that
+// is to work; then its guest goes, which may have its disk; then it is switched
+// off; then what it has outside of itself goes, because the CE is the only record of that; last the VM, with the disks that
 // are attached to it.
 func (d *Driver) remove(ctx context.Context, s *site, v *vm) error {
 	if v.extra[keyEnding] == "" {
 		if err := d.reconfigure(ctx, v, types.VirtualMachineConfigSpec{ExtraConfig: options(keyEnding, d.p.now())}); err != nil {
 			return fmt.Errorf("mark it as ending: %w", err)
 		}
+	}
+	g, err := d.lookGuest(ctx, s, v.name)
+	if g != nil {
+		err = d.dropGuest(ctx, g, true)
+	}
+	if err := ours(err); err != nil {
+		return err
 	}
 	if err := d.powerOff(ctx, v); err != nil {
 		return err
@@ -187,7 +205,8 @@ func (d *Driver) find(ctx context.Context, name string) (in platforms.Instance, 
 
 // List implements platforms.Driver. It gives the CEs in the folder of the
 // request. A VM without marks is not ours: it gets them when it is made. A CE of
-// which there is only the appliance that was being imported for it is Stopped.
+// which there is only the appliance that was being imported for it is Stopped, and
+// one of which there is only the guest is as that is.
 func (d *Driver) List(ctx context.Context) ([]platforms.Instance, error) {
 	all, err := d.folderVMs(ctx)
 	if err != nil {
@@ -200,8 +219,11 @@ func (d *Driver) List(ctx context.Context) ([]platforms.Instance, error) {
 		}
 	}
 	for _, v := range all {
-		name := v.extra[keyImport]
-		if _, ok := found[name]; !ok && seed.ValidName(name) && v.isImport(name) {
+		name := v.guestOf()
+		if imported := v.extra[keyImport]; seed.ValidName(imported) && v.isImport(imported) {
+			name = imported
+		}
+		if _, ok := found[name]; !ok && name != "" {
 			found[name] = v.instance(name, d.address)
 		}
 	}

@@ -34,10 +34,7 @@ type failure struct{ error }
 func (f *failure) Unwrap() error { return f.error }
 
 func (f *failure) Error() string {
-	text := strings.Join(strings.Fields(strings.ReplaceAll(f.error.Error(), "ServerFaultCode: ", "")), " ")
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
+	text := oneLine(strings.ReplaceAll(f.error.Error(), "ServerFaultCode: ", ""))
 	of := faultOf(f.error)
 	if of == nil {
 		return text
@@ -55,6 +52,15 @@ func (f *failure) Error() string {
 		name += ", " + of.GetFileFault().File
 	}
 	return fmt.Sprintf("%s (%s)", text, name)
+}
+
+// oneLine gives words of a vCenter on one line, of a bounded length.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return text
 }
 
 // faultOf gives the fault of the API in err's chain, or nil.

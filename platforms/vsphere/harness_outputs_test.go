@@ -179,7 +179,7 @@ func (h *harness) VMs(t testing.TB) []string {
 	t.Helper()
 	var names []string
 	for _, v := range h.allVMs(t) {
-		if !h.isPlanted(v.name) && !v.template && !seed.ValidName(v.name) {
+		if !h.isPlanted(v.name) && !v.template && !seed.ValidName(strings.TrimSuffix(v.name, guestSuffix)) {
 			names = append(names, v.name)
 		}
 	}

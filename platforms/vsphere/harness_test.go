@@ -282,6 +282,8 @@ var critical = map[platformtest.Verb]string{
 	platformtest.Destroy: "Destroy_Task", platformtest.Find: "FindChild", platformtest.List: "RetrievePropertiesEx",
 	platformtest.CheckDisk: "SearchDatastore_Task", platformtest.AddDisk: "ReconfigVM_Task", platformtest.KeepDisk: "MoveVirtualDisk_Task",
 	platformtest.CheckVM: "FindChild", platformtest.MakeVM: "CreateVM_Task",
+	platformtest.CheckGuest: "HasPrivilegeOnEntities", platformtest.StartGuest: "CreateVM_Task", platformtest.FindGuest: "FindChild",
+	platformtest.GuestScreen: "CreateScreenshot_Task", platformtest.StopGuest: "PowerOffVM_Task", platformtest.RemoveGuest: "Destroy_Task",
 }
 
 func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.Kind) func() {
@@ -289,7 +291,7 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 	fault := map[platforms.Kind]types.BaseMethodFault{
 		platforms.Busy: &types.HostNotConnected{}, platforms.Full: &types.InsufficientMemoryResourcesFault{}, platforms.Denied: &types.NoPermission{PrivilegeId: "X.Y"},
 	}[kind]
-	making := []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.MakeVM}
+	making := []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.MakeVM, platformtest.StartGuest}
 	if kind == platforms.Full && !slices.Contains(making, call.Verb) {
 		return nil
 	}
@@ -300,10 +302,12 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 func (h *simHarness) Delay(_ testing.TB, d time.Duration) { h.lab.Delay("CloneVM_Task", d) }
 
 var (
-	_ platformtest.VMHarness = (*harness)(nil)
-	_ platformtest.Writing   = (*simHarness)(nil)
-	_ platformtest.Telling   = (*simHarness)(nil)
-	_ platformtest.Faulty    = (*simHarness)(nil)
-	_ platformtest.Sessions  = (*simHarness)(nil)
-	_ platformtest.Slow      = (*simHarness)(nil)
+	_ platformtest.VMHarness    = (*harness)(nil)
+	_ platformtest.GuestHarness = (*harness)(nil)
+	_ platformtest.Writing      = (*simHarness)(nil)
+	_ platformtest.GuestWriting = (*simHarness)(nil)
+	_ platformtest.Telling      = (*simHarness)(nil)
+	_ platformtest.Faulty       = (*simHarness)(nil)
+	_ platformtest.Sessions     = (*simHarness)(nil)
+	_ platformtest.Slow         = (*simHarness)(nil)
 )

@@ -6,12 +6,10 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/job"
 	"imageport/platforms"
-	"imageport/platforms/patience"
 )
 
 const (
@@ -20,43 +18,6 @@ const (
 	// An output VM is for its user to size; with this Windows starts.
 	outputCPUs, outputMemoryMB = 2, 4096
 )
-
-// guestIDs are vSphere's names of Windows by the first build of each, the newest
-// first: of clients and of servers. An older vSphere does not know the newer
-// ones and is given the next.
-var guestIDs = []struct {
-	build          int
-	client, server types.VirtualMachineGuestOsIdentifier
-}{
-	{26100, types.VirtualMachineGuestOsIdentifierWindows11_64Guest, types.VirtualMachineGuestOsIdentifierWindows2022srvNext_64Guest},
-	{22000, types.VirtualMachineGuestOsIdentifierWindows11_64Guest, types.VirtualMachineGuestOsIdentifierWindows2019srvNext_64Guest},
-	{20348, types.VirtualMachineGuestOsIdentifierWindows9_64Guest, types.VirtualMachineGuestOsIdentifierWindows2019srvNext_64Guest},
-	{17763, types.VirtualMachineGuestOsIdentifierWindows9_64Guest, types.VirtualMachineGuestOsIdentifierWindows2019srv_64Guest},
-	{10240, types.VirtualMachineGuestOsIdentifierWindows9_64Guest, types.VirtualMachineGuestOsIdentifierWindows9Server64Guest},
-	{9200, types.VirtualMachineGuestOsIdentifierWindows8_64Guest, types.VirtualMachineGuestOsIdentifierWindows8Server64Guest},
-	{7600, types.VirtualMachineGuestOsIdentifierWindows7_64Guest, types.VirtualMachineGuestOsIdentifierWindows7Server64Guest},
-	{6000, types.VirtualMachineGuestOsIdentifierWinVista64Guest, types.VirtualMachineGuestOsIdentifierWinLonghorn64Guest},
-}
-
-// guests gives the names for the Windows on the disk, the best first.
-func guests(build int, server bool) []string {
-	var ids []string
-	for _, g := range guestIDs {
-		id := string(g.client)
-		if server {
-			id = string(g.server)
-		}
-		if build >= g.build && (len(ids) == 0 || ids[len(ids)-1] != id) {
-			ids = append(ids, id)
-		}
-	}
-	return append(ids, string(types.VirtualMachineGuestOsIdentifierOtherGuest64))
-}
-
-var firmwares = map[job.Firmware]types.GuestOsDescriptorFirmwareType{
-	job.BIOS: types.GuestOsDescriptorFirmwareTypeBios,
-	job.UEFI: types.GuestOsDescriptorFirmwareTypeEfi,
-}
 
 // CheckOutputVM implements platforms.OutputVMs.
 func (d *Driver) CheckOutputVM(ctx context.Context, o platforms.OutputVM) error {
@@ -112,7 +73,6 @@ func (d *Driver) makeOutputVM(ctx context.Context, o platforms.OutputVM) (ref ty
 	if err != nil {
 		return ref, err
 	}
-	try := guests(o.WindowsBuild, o.Server)
 	err = d.patiently(ctx, func() (bool, error) {
 		found, err := d.findOutputVM(ctx, s, o)
 		if err != nil {
@@ -122,25 +82,9 @@ func (d *Driver) makeOutputVM(ctx context.Context, o platforms.OutputVM) (ref ty
 			ref = *found
 			return true, nil
 		}
-		err = d.createOutputVM(ctx, s, o, n, try[0])
-		if unknownGuest(err) && len(try) > 1 {
-			try = try[1:]
-			return false, nil
-		}
-		return false, err
+		return false, d.createOutputVM(ctx, s, o, n)
 	})
 	return ref, err
-}
-
-// unknownGuest reports whether this vSphere does not know the name of the Windows.
-func unknownGuest(err error) bool {
-	switch f := faultOf(err).(type) {
-	case *types.UnsupportedGuest:
-		return true
-	case types.BaseInvalidArgument:
-		return strings.HasSuffix(f.GetInvalidArgument().InvalidProperty, "guestId")
-	}
-	return false
 }
 
 // findOutputVM gives the VM if this job has made it already. It fails with
@@ -161,7 +105,7 @@ func (d *Driver) findOutputVM(ctx context.Context, s *site, o platforms.OutputVM
 }
 
 // createOutputVM makes the VM with the disk, in one task.
-func (d *Driver) createOutputVM(ctx context.Context, s *site, o platforms.OutputVM, n diskName, guest string) error {
+func (d *Driver) createOutputVM(ctx context.Context, s *site, o platforms.OutputVM, n diskName) error {
 	there, err := d.files(ctx, n, n.base())
 	if err != nil {
 		return err
@@ -173,49 +117,16 @@ func (d *Driver) createOutputVM(ctx context.Context, s *site, o platforms.Output
 	if err != nil {
 		return fmt.Errorf("network %s: %w", s.network.name, err)
 	}
-	hostRef, err := s.host(o.Name)
+	host, err := s.host(o.Name)
 	if err != nil {
 		return err
 	}
-	var host *object.HostSystem
-	if hostRef != nil {
-		host = object.NewHostSystem(d.client, *hostRef)
-	}
-	nic := adapter(nil, backing)
-	nic.Device.GetVirtualDevice().Key = -3
-	spec := types.VirtualMachineConfigSpec{
-		Name: o.Name, GuestId: guest, Firmware: string(firmwares[o.Firmware]),
-		NumCPUs: outputCPUs, MemoryMB: outputMemoryMB,
-		// Beside its disk: the two belong together.
-		Files:       &types.VirtualMachineFileInfo{VmPathName: datastorePath(n.datastore, "")},
-		BootOptions: &types.VirtualMachineBootOptions{EfiSecureBootEnabled: types.NewBool(false)},
-		ExtraConfig: options(keyOutputJob, o.Job, keyOutputOwner, o.Owner),
-		DeviceChange: []types.BaseVirtualDeviceConfigSpec{
-			&types.VirtualDeviceConfigSpec{
-				Operation: types.VirtualDeviceConfigSpecOperationAdd, Device: newDiskController(o.Controller, firstBusNumber),
-			},
-			&types.VirtualDeviceConfigSpec{
-				Operation: types.VirtualDeviceConfigSpecOperationAdd,
-				Device: &types.VirtualDisk{VirtualDevice: types.VirtualDevice{
-					Key: -2, ControllerKey: newController, UnitNumber: types.NewInt32(0),
-					Backing: &types.VirtualDiskFlatVer2BackingInfo{
-						VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: n.String(), Datastore: &n.datastore.ref},
-						DiskMode:                     string(types.VirtualDiskModePersistent),
-					},
-				}},
-			},
-			nic,
-		},
-	}
-	_, err = d.run(ctx, func(ctx context.Context) (*object.Task, error) {
-		return object.NewFolder(d.client, s.outputFolder.ref).CreateVM(ctx, spec, object.NewResourcePool(d.client, s.pool.ref), host)
+	return d.makeWindowsVM(ctx, s, s.outputFolder.ref, host, windowsVM{
+		name: o.Name, build: o.WindowsBuild, server: o.Server, firmware: o.Firmware, controller: o.Controller,
+		disk: n, mode: types.VirtualDiskModePersistent,
+		home: n.datastore, // beside its disk: the two belong together
+		cpus: outputCPUs, memoryMB: outputMemoryMB,
+		nic:   adapter(nil, backing),
+		marks: options(keyOutputJob, o.Job, keyOutputOwner, o.Owner),
 	})
-	if _, ok := faultOf(err).(*types.DuplicateName); ok {
-		found, lookErr := d.child(ctx, s.outputFolder.ref, o.Name)
-		if lookErr == nil && found == nil {
-			return fmt.Errorf("somebody else makes a VM of that name: %w", patience.ErrContended)
-		}
-		return lookErr
-	}
-	return err
 }

@@ -174,6 +174,7 @@ var (
 	_ platforms.Driver      = (*Driver)(nil)
 	_ platforms.OutputDisks = (*Driver)(nil)
 	_ platforms.OutputVMs   = (*Driver)(nil)
+	_ platforms.Guests      = (*Driver)(nil)
 )
 
 // fail says what the verb failed at.

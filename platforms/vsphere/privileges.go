@@ -35,6 +35,7 @@ const (
 	forTemplate   purpose = "template"     // the appliance is a template that the configuration names
 	forOutputDisk purpose = "reverseImage" // an output disk
 	forOutputVM   purpose = "createVm"     // an output VM
+	forGuest      purpose = "upgradePvs"   // a guest
 )
 
 // privileges is the complete list of what the driver needs: no call that it
@@ -80,6 +81,21 @@ var privileges = []struct {
 	{onFolder, forOutputVM, "VirtualMachine.Config.Settings", "its firmware"},
 	{onPool, forOutputVM, "Resource.AssignVMToPool", "the pool that it belongs to"},
 	{onNetwork, forOutputVM, "Network.Assign", "connect it to the network"},
+	{onFolder, forGuest, "VirtualMachine.Inventory.Create", "make the guest"},
+	{onFolder, forGuest, "VirtualMachine.Inventory.Delete", "remove the guest"},
+	{onFolder, forGuest, "VirtualMachine.Config.AddExistingDisk", "attach the working disk to it"},
+	{onFolder, forGuest, "VirtualMachine.Config.AddRemoveDevice", "its controller and network adapter"},
+	{onFolder, forGuest, "VirtualMachine.Config.AdvancedConfig", "its marks"},
+	{onFolder, forGuest, "VirtualMachine.Config.RemoveDisk", "detach the working disk from it"},
+	{onFolder, forGuest, "VirtualMachine.Config.Settings", "its firmware"},
+	{onFolder, forGuest, "VirtualMachine.Interact.PowerOn", "start the guest"},
+	{onFolder, forGuest, "VirtualMachine.Interact.PowerOff", "end a guest that hangs"},
+	{onFolder, forGuest, "VirtualMachine.Interact.CreateScreenshot", "a picture of a guest that hangs"},
+	{onPool, forGuest, "Resource.AssignVMToPool", "run the guest"},
+	{onDatastore, forGuest, "Datastore.AllocateSpace", "its configuration and swap file"},
+	{onDatastore, forGuest, "Datastore.Browse", "fetch the picture"},
+	{onDatastore, forGuest, "Datastore.FileManagement", "fetch the picture, and delete it"},
+	{onNetwork, forGuest, "Network.Assign", "a network adapter that is not connected"},
 }
 
 // checkPrivileges refuses a user who lacks what these purposes need. What is

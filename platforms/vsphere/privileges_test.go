@@ -64,6 +64,8 @@ func TestPrivilegesMissing(t *testing.T) {
 			verb = platformtest.CheckDisk
 		case forOutputVM:
 			verb = platformtest.CheckVM
+		case forGuest:
+			verb = platformtest.CheckGuest
 		}
 		h.setTopDirectories(p.on != onVSAN)
 		if p.on == onNewFolder {
@@ -80,7 +82,7 @@ func TestPrivilegesMissing(t *testing.T) {
 		}
 	}
 	h.setTopDirectories(true)
-	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM} {
+	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.CheckGuest} {
 		do(t, h, verb)
 	}
 }
@@ -117,7 +119,7 @@ func TestPrivilegesAreOrdered(t *testing.T) {
 			t.Errorf("%s twice", key)
 		}
 		seen[key] = true
-		if p.why == "" || !slices.Contains([]purpose{forCE, forImport, forTemplate, forOutputDisk, forOutputVM}, p.use) {
+		if p.why == "" || !slices.Contains([]purpose{forCE, forImport, forTemplate, forOutputDisk, forOutputVM, forGuest}, p.use) {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -148,6 +150,7 @@ func TestPrivilegesSuffice(t *testing.T) {
 	h.lab.Revoke(others...)
 	for _, verb := range []platformtest.Verb{
 		platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
+		platformtest.CheckGuest, platformtest.StartGuest, platformtest.FindGuest, platformtest.GuestScreen, platformtest.StopGuest, platformtest.RemoveGuest,
 		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.MakeVM, platformtest.Destroy, platformtest.List,
 	} {
 		do(t, h, verb)

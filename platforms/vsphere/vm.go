@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,12 +51,14 @@ type vm struct {
 	made     time.Time
 	recent   []types.ManagedObjectReference // its last tasks
 	version  string                         // changes with each change of its configuration
+	trouble  string                         // why it will not do anything, in a line, or ""
 }
 
 // vmProperties are what parseVM wants.
 var vmProperties = []string{
 	"name", "runtime.powerState", "config.extraConfig", "config.hardware.device", "config.template",
 	"config.files.vmPathName", "config.createDate", "config.changeVersion", "recentTask",
+	"runtime.connectionState", "runtime.question",
 }
 
 func parseVM(ref types.ManagedObjectReference, p properties) *vm {
@@ -68,6 +71,7 @@ func parseVM(ref types.ManagedObjectReference, p properties) *vm {
 		made:     get[time.Time](p, "config.createDate"),
 		version:  get[string](p, "config.changeVersion"),
 		recent:   get[types.ArrayOfManagedObjectReference](p, "recentTask").ManagedObjectReference,
+		trouble:  troubleOf(p),
 	}
 	for _, o := range get[types.ArrayOfOptionValue](p, "config.extraConfig").OptionValue {
 		if text, ok := o.GetOptionValue().Value.(string); ok {
@@ -75,6 +79,21 @@ func parseVM(ref types.ManagedObjectReference, p properties) *vm {
 		}
 	}
 	return v
+}
+
+// troubleOf says why a VM that is on does nothing, as far as the vCenter tells.
+func troubleOf(p properties) string {
+	connection := get[types.VirtualMachineConnectionState](p, "runtime.connectionState")
+	question, asked := p["runtime.question"].(types.VirtualMachineQuestionInfo)
+	switch {
+	case asked:
+		return oneLine("vSphere waits for an answer: " + question.Text)
+	case connection != "" && connection != types.VirtualMachineConnectionStateConnected:
+		return "the VM is " + string(connection)
+	case get[types.VirtualMachinePowerState](p, "runtime.powerState") == types.VirtualMachinePowerStateSuspended:
+		return "the VM is suspended"
+	}
+	return ""
 }
 
 func (v *vm) object(d *Driver) *object.VirtualMachine {
@@ -93,7 +112,7 @@ func (v *vm) off() bool { return v.power == types.VirtualMachinePowerStatePowere
 func (v *vm) instance(name, address string) platforms.Instance {
 	in := platforms.Instance{
 		Name: name, Job: v.extra[keyJob], RunID: v.extra[keyRun], Owner: v.extra[keyOwner],
-		State: platforms.Stopped, Created: v.made, Ref: address + "/" + v.ref.Value,
+		State: platforms.Stopped, Created: v.made, Ref: address + "/" + v.ref.Value, Fault: v.trouble,
 	}
 	if v.power == types.VirtualMachinePowerStatePoweredOn {
 		in.State = platforms.Running
@@ -127,7 +146,7 @@ func (d *Driver) look(ctx context.Context, folder types.ManagedObjectReference, 
 // not even a folder. It fails with Foreign if the name belongs to something else.
 func (d *Driver) lookCE(ctx context.Context, s *site, name string) (*vm, error) {
 	if !seed.ValidName(name) {
-		return nil, platforms.Errorf(platforms.BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", name)
+		return nil, invalidName(name)
 	}
 	folder, err := d.findFolder(ctx, s)
 	if err != nil || folder == nil {
@@ -138,6 +157,10 @@ func (d *Driver) lookCE(ctx context.Context, s *site, name string) (*vm, error) 
 		return found, err
 	}
 	return nil, d.foreign(ctx, found)
+}
+
+func invalidName(ce string) error {
+	return platforms.Errorf(platforms.BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", ce)
 }
 
 // foreign gives the error of a VM that has a name that is ours, and not the
@@ -155,8 +178,20 @@ func (d *Driver) foreign(ctx context.Context, v *vm) error {
 
 // busy reports whether a task works on the VM: of that method, or of any if it is "".
 func (d *Driver) busy(ctx context.Context, v *vm, method string) (bool, error) {
+	states, err := d.taskStates(ctx, v, method)
+	return slices.ContainsFunc(states, unfinished), err
+}
+
+// unfinished reports whether a task in that state still does something.
+func unfinished(s types.TaskInfoState) bool {
+	return s == types.TaskInfoStateQueued || s == types.TaskInfoStateRunning
+}
+
+// taskStates gives the states of the VM's last tasks: of those of that method, or
+// of all if it is "".
+func (d *Driver) taskStates(ctx context.Context, v *vm, method string) ([]types.TaskInfoState, error) {
 	if len(v.recent) == 0 {
-		return false, nil
+		return nil, nil
 	}
 	filter := types.PropertyFilterSpec{
 		PropSet:                       []types.PropertySpec{{Type: "Task", PathSet: []string{"info.state", "info.name"}}},
@@ -167,17 +202,15 @@ func (d *Driver) busy(ctx context.Context, v *vm, method string) (bool, error) {
 	}
 	tasks, err := d.retrieve(ctx, filter)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	var states []types.TaskInfoState
 	for _, t := range tasks {
-		if name := get[string](t, "info.name"); method != "" && name != method {
-			continue
-		}
-		if s := get[types.TaskInfoState](t, "info.state"); s == types.TaskInfoStateQueued || s == types.TaskInfoStateRunning {
-			return true, nil
+		if method == "" || get[string](t, "info.name") == method {
+			states = append(states, get[types.TaskInfoState](t, "info.state"))
 		}
 	}
-	return false, nil
+	return states, nil
 }
 
 // vms reads all VMs of the folder, in one call.

@@ -72,7 +72,7 @@ func (d *Driver) importBase(ctx context.Context, sr *repository, i *image, ce ma
 		return err
 	}
 	defer file.Close()
-	m := ce.ofDisk("", roleAppliance)
+	m := ce.of("", roleAppliance)
 	m[keyAppliance] = i.digest
 	ref, err := d.createVDI(ctx, sr, baseName(i), (i.size+mib-1)/mib*mib, m)
 	if err != nil {

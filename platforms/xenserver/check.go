@@ -53,13 +53,13 @@ func (d *Driver) check(ctx context.Context, ce platforms.Spec) error {
 	if err := sr.hasRoom(need, what); err != nil {
 		return err
 	}
-	return d.checkHosts(ctx, sr)
+	return d.checkHosts(ctx, sr, "a CE", int64(d.p.cfg.MemoryMB)*mib)
 }
 
 // checkHosts refuses a pool of which no host that has the SR has the memory for a
-// CE.
-func (d *Driver) checkHosts(ctx context.Context, sr *repository) error {
-	need, most, hosts := int64(d.p.cfg.MemoryMB)*mib, int64(0), 0
+// VM, in bytes.
+func (d *Driver) checkHosts(ctx context.Context, sr *repository, what string, need int64) error {
+	most, hosts := int64(0), 0
 	for _, ref := range sr.PBDs {
 		var at struct {
 			Host     xapi.Ref `json:"host"`
@@ -92,5 +92,5 @@ func (d *Driver) checkHosts(ctx context.Context, sr *repository) error {
 	if hosts == 0 {
 		return platforms.Errorf(platforms.Busy, "SR %s (%s) is attached to no host that is enabled", sr.Name, sr.UUID)
 	}
-	return platforms.Errorf(platforms.Full, "of %d hosts that have the SR %s, none has more than %d MiB of memory free, a CE needs %d MiB", hosts, sr.Name, most/mib, need/mib)
+	return platforms.Errorf(platforms.Full, "of %d hosts that have the SR %s, none has more than %d MiB of memory free, %s needs %d MiB", hosts, sr.Name, most/mib, what, need/mib)
 }

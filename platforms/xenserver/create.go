@@ -37,6 +37,9 @@ func (d *Driver) create(ctx context.Context, ce platforms.Spec) (in platforms.In
 			return false, err
 		}
 		if len(ces) == 0 {
+			if err := d.refuseGuest(ctx, ce.Name); err != nil {
+				return false, err
+			}
 			return false, d.createVM(ctx, ce, secret)
 		}
 		if last := ces[len(ces)-1]; last.dead() {
@@ -122,6 +125,9 @@ func (d *Driver) complete(ctx context.Context, v *vm, secret string) error {
 		}
 		return nil
 	}
+	if err := d.refuseGuest(ctx, v.Name); err != nil {
+		return err
+	}
 	if err := d.client.Run(ctx, "VM.start", v.ref, false, false); err != nil {
 		return fmt.Errorf("switch it on: %w", err)
 	}
@@ -166,7 +172,7 @@ func (d *Driver) attachSystem(ctx context.Context, v *vm) error {
 		if err != nil {
 			return err
 		}
-		if _, err := d.createVDI(ctx, sr, v.Name, base.Size, v.Marks.ofDisk(v.UUID, roleSystem)); err != nil {
+		if _, err := d.createVDI(ctx, sr, v.Name, base.Size, v.Marks.of(v.UUID, roleSystem)); err != nil {
 			return fmt.Errorf("make its disk: %w", err)
 		}
 		return nil

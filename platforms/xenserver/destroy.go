@@ -21,18 +21,24 @@ func (d *Driver) Stop(ctx context.Context, name string) error {
 func (d *Driver) Destroy(ctx context.Context, name string) error {
 	_, err := d.withCE(ctx, name, func(v *vm) (bool, error) { return false, d.remove(ctx, v) })
 	if err == nil {
-		err = d.patiently(ctx, func() (bool, error) { return d.removeVDIs(ctx, name) })
+		err = d.patiently(ctx, func() (bool, error) { return d.removeRest(ctx, name) })
 	}
 	return d.fail("destroy", name, err)
 }
 
 // remove removes a VM of a CE: first it is marked, so that nobody takes it for one
-// that is to work; then it is switched off; then its disks go, because the pool
-// leaves those of a VM that it removes; last the VM.
+// that is to work; then its guest goes and it is switched off; then its disks go,
+// because the pool leaves those of a VM that it removes; last the VM.
 func (d *Driver) remove(ctx context.Context, v *vm) error {
 	if v.Marks[keyEnding] == "" {
 		if _, err := d.addMark(ctx, "VM", v.ref, keyEnding, d.now()); err != nil {
 			return goneOr(err, "mark it as ending")
+		}
+	}
+	// The guest may have its disk. It is not the guest of a VM that is not the CE.
+	if v.Marks[keyVerdict] == elected {
+		if err := d.dropGuests(ctx, v.Name); err != nil {
+			return err
 		}
 	}
 	if err := d.powerOff(ctx, v); err != nil {
@@ -68,9 +74,12 @@ func goneOr(err error, what string) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// removeVDIs removes what the CE has besides its VMs, and reports whether all is
+// removeRest removes what the CE has besides its VMs, and reports whether all is
 // gone.
-func (d *Driver) removeVDIs(ctx context.Context, name string) (done bool, err error) {
+func (d *Driver) removeRest(ctx context.Context, name string) (done bool, err error) {
+	if err := d.dropGuests(ctx, name); err != nil {
+		return false, err
+	}
 	all, err := d.allVDIs(ctx)
 	if err != nil {
 		return false, err
@@ -104,7 +113,7 @@ func (d *Driver) Find(ctx context.Context, name string) (platforms.Instance, err
 
 // List implements platforms.Driver. It gives the CEs of the whole pool. A VM or a
 // VDI without marks is not ours: it gets them when it is made. A CE of which there
-// are only VDIs is Stopped.
+// is only a guest is as that is, and one of which there are only VDIs is Stopped.
 func (d *Driver) List(ctx context.Context) ([]platforms.Instance, error) {
 	list, err := d.list(ctx)
 	return list, d.fail("list", "CEs", err)
@@ -115,19 +124,25 @@ func (d *Driver) list(ctx context.Context) ([]platforms.Instance, error) {
 	if err := d.client.Call(ctx, "VM.get_all_records", &records); err != nil {
 		return nil, err
 	}
-	best := make(map[string]*vm)
+	best, guests := make(map[string]*vm), make(map[string]*vm)
 	for ref, v := range records {
-		if v == nil || v.Snapshot || v.Control || !v.isCE() {
+		if v == nil || v.Snapshot || v.Control {
 			continue
 		}
 		v.ref = ref
-		if other := best[v.Name]; other == nil || better(v, other) < 0 {
+		if other := best[v.Name]; v.isCE() && (other == nil || better(v, other) < 0) {
 			best[v.Name] = v
+		}
+		ce := v.Marks[keyCE]
+		if other := guests[ce]; v.isGuest(ce) && (other == nil || betterGuest(v, other) < 0) {
+			guests[ce] = v
 		}
 	}
 	found := make(map[string]platforms.Instance)
-	for name, v := range best {
-		found[name] = v.instance(d.address)
+	for _, some := range []map[string]*vm{guests, best} {
+		for name, v := range some {
+			found[name] = v.instance(d.address)
+		}
 	}
 	disks, err := d.allVDIs(ctx)
 	if err != nil {

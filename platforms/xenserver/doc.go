@@ -13,6 +13,10 @@
 // checked. The permissions that the user needs are one table, which
 // docs/xenserver-role.md prints and Check goes through.
 //
+// A guest is a VM with its CE's disk, which the pool attaches to one VM that runs.
+// Which of several VMs is the guest stands in the CE, under a number that never
+// comes again. It has no network card, and shows no picture.
+//
 // The package makes no output VMs, and does not follow a CE: what one says when it
 // gives up stays on its console. The VDI of the appliance is left for the next CE;
 // whoever removes it loses nothing but time.

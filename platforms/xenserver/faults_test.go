@@ -23,7 +23,7 @@ var fixedTime = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 func testCall(h *simHarness, verb platformtest.Verb) platformtest.Call {
 	const id = "b00000000001"
 	return platformtest.Call{
-		Verb: verb, Disk: h.OutputDisk(0),
+		Verb: verb, Disk: h.OutputDisk(0), Guest: h.Guest(0),
 		CE: platforms.Spec{
 			Name: seed.Name(id), Job: "ips/files/pvs/win", RunID: "run", Owner: "location", Seed: platformtest.Seed(id, fixedTime),
 		},
@@ -33,11 +33,17 @@ func testCall(h *simHarness, verb platformtest.Verb) platformtest.Call {
 // before are the verbs without which others have nothing to do.
 var before = map[platformtest.Verb][]platformtest.Verb{
 	platformtest.Stop:     {platformtest.Create},
-	platformtest.Destroy:  {platformtest.Create, platformtest.AddDisk},
+	platformtest.Destroy:  {platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest},
 	platformtest.Find:     {platformtest.Create},
 	platformtest.List:     {platformtest.Create},
 	platformtest.AddDisk:  {platformtest.Create},
 	platformtest.KeepDisk: {platformtest.Create, platformtest.AddDisk},
+
+	platformtest.StartGuest:  {platformtest.Create, platformtest.AddDisk, platformtest.Stop},
+	platformtest.FindGuest:   {platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest},
+	platformtest.GuestScreen: {platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest},
+	platformtest.StopGuest:   {platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest},
+	platformtest.RemoveGuest: {platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest},
 }
 
 func do(t *testing.T, h *simHarness, verb platformtest.Verb) {
@@ -125,6 +131,9 @@ func TestEveryMethodFails(t *testing.T) {
 					t.Errorf("%s fails by %s: %s, %v; want %s", method, next.code, got, err, next.kind)
 				}
 				do(t, h, verb)
+				if ce := testCall(h, verb).CE.Name; verb == platformtest.StartGuest && h.GuestsOn(t, ce) != 1 {
+					t.Errorf("after %s failed, the guest is not on", method)
+				}
 				clean(t, h)
 
 				prepare()

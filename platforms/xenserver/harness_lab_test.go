@@ -2,6 +2,7 @@ package xenserver
 
 import (
 	"encoding/base64"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,6 +72,8 @@ var critical = map[platformtest.Verb]string{
 	platformtest.Check: "SR.get_record", platformtest.Create: "VM.start", platformtest.Stop: "VM.hard_shutdown",
 	platformtest.Destroy: "VM.destroy", platformtest.Find: "VM.get_by_name_label", platformtest.List: "VM.get_all_records",
 	platformtest.CheckDisk: "SR.get_record", platformtest.AddDisk: "VDI.create", platformtest.KeepDisk: "VDI.set_name_label",
+	platformtest.CheckGuest: "SR.get_record", platformtest.StartGuest: "VM.start", platformtest.FindGuest: "VM.get_by_name_label",
+	platformtest.GuestScreen: "VM.get_by_name_label", platformtest.StopGuest: "VM.hard_shutdown", platformtest.RemoveGuest: "VM.destroy",
 }
 
 func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.Kind) func() {
@@ -78,7 +81,8 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 	code := map[platforms.Kind]string{
 		platforms.Busy: "OTHER_OPERATION_IN_PROGRESS", platforms.Full: "SR_FULL", platforms.Denied: "RBAC_PERMISSION_DENIED",
 	}[kind]
-	if kind == platforms.Full && call.Verb != platformtest.Create && call.Verb != platformtest.AddDisk {
+	making := []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.StartGuest}
+	if kind == platforms.Full && !slices.Contains(making, call.Verb) {
 		return nil
 	}
 	h.lab.Inject(critical[call.Verb], labxapi.Always, code, "x", "y")
@@ -88,10 +92,11 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 func (h *simHarness) Delay(_ testing.TB, d time.Duration) { h.lab.Delay("VDI.create", d) }
 
 var (
-	_ platformtest.OutputHarness = (*harness)(nil)
-	_ platformtest.Writing       = (*simHarness)(nil)
-	_ platformtest.Telling       = (*simHarness)(nil)
-	_ platformtest.Faulty        = (*simHarness)(nil)
-	_ platformtest.Sessions      = (*simHarness)(nil)
-	_ platformtest.Slow          = (*simHarness)(nil)
+	_ platformtest.GuestHarness = (*harness)(nil)
+	_ platformtest.GuestWriting = (*simHarness)(nil)
+	_ platformtest.Writing      = (*simHarness)(nil)
+	_ platformtest.Telling      = (*simHarness)(nil)
+	_ platformtest.Faulty       = (*simHarness)(nil)
+	_ platformtest.Sessions     = (*simHarness)(nil)
+	_ platformtest.Slow         = (*simHarness)(nil)
 )

@@ -27,11 +27,16 @@ const (
 	// keyDisk begins the keys of output disks, by the number of the VM's device.
 	keyDisk = "imageport-disk-"
 
-	keyRole      = "imageport-role"      // what a VDI is for
-	keyVM        = "imageport-vm"        // UUID of the VM that a VDI was made for
+	keyRole      = "imageport-role"      // what a VDI, or a VM that is no CE, is for
+	keyVM        = "imageport-vm"        // UUID of the CE's VM that it was made for
 	keyAppliance = "imageport-appliance" // SHA-256 of the appliance in a VDI
 	keyComplete  = "imageport-complete"  // the appliance is in the VDI, all of it
-	keyKept      = "imageport-kept"      // UUID of the VM that has completed the VDI, which is not ours any more
+	// keyGuest begins the keys of a CE's guests, by their numbers; the value is the
+	// UUID of the VM. The one of the highest number is the guest, if it is there.
+	keyGuest     = "imageport-guest-"
+	keyGuestDisk = "imageport-guest-disk" // UUID of the VDI that a guest starts from
+	keyStarted   = "imageport-started"    // a guest was switched on, or is about to be: when, and by whom
+	keyKept      = "imageport-kept"       // UUID of the VM that has completed the VDI, which is not ours any more
 )
 
 // The verdicts.
@@ -47,6 +52,7 @@ const (
 	roleAppliance role = "appliance" // what CEs are copied from
 	roleSystem    role = "system"    // of one CE
 	roleOutput    role = "output"
+	roleGuest     role = "guest" // of a VM
 )
 
 // marks is the other_config of a VM or a VDI.
@@ -59,8 +65,8 @@ func newMarks(ce platforms.Spec, now time.Time) marks {
 	}
 }
 
-// ofDisk gives the marks for a disk of the same CE.
-func (m marks) ofDisk(vm string, r role) marks {
+// of gives the marks for something else of the same CE.
+func (m marks) of(vm string, r role) marks {
 	of := marks{keyVM: vm, keyRole: string(r)}
 	for _, key := range []string{keyCE, keyJob, keyRun, keyOwner, keyCreated} {
 		of[key] = m[key]

@@ -194,7 +194,7 @@ func (d *Driver) claimDisk(ctx context.Context, sr *repository, v *vm, claims []
 		return err
 	}
 	if len(made) == 0 {
-		m := v.Marks.ofDisk(v.UUID, roleOutput)
+		m := v.Marks.of(v.UUID, roleOutput)
 		if _, err := d.createVDI(ctx, sr, partialName(o.Name, v.Name), o.SizeBytes, m); err != nil {
 			return fmt.Errorf("make the VDI: %w", err)
 		}

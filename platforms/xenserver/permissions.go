@@ -15,6 +15,7 @@ type purpose string
 const (
 	forCE         purpose = "CE"           // every job
 	forOutputDisk purpose = "reverseImage" // an output disk
+	forGuest      purpose = "upgradePvs"   // a guest
 )
 
 // permissions is the complete list of what the driver needs besides reading: no
@@ -43,6 +44,13 @@ var permissions = []struct {
 	{forOutputDisk, "vbd.plug", "VM Admin", "attach the output disk to the CE that runs"},
 	{forOutputDisk, "vbd.unplug", "VM Admin", "detach the complete output disk"},
 	{forOutputDisk, "vdi.set_name_label", "VM Admin", "name the complete output disk"},
+	{forGuest, "vm.create", "VM Admin", "make the guest"},
+	{forGuest, "vm.add_to_other_config", "VM Admin", "decide which of several is the guest, mark it as started or as ending"},
+	{forGuest, "vm.remove_from_other_config", "VM Admin", "take the mark from a guest that did not start"},
+	{forGuest, "vbd.create", "VM Admin", "attach the working disk to it"},
+	{forGuest, "vm.start", "VM Operator", "start the guest"},
+	{forGuest, "vm.hard_shutdown", "VM Operator", "end a guest that hangs"},
+	{forGuest, "vm.destroy", "VM Admin", "remove the guest"},
 }
 
 // httpPermission begins the names of the permissions that are not for methods.

@@ -80,7 +80,17 @@ func TestPermissions(t *testing.T) {
 	if err := again.Do(t.Context(), h.Open(t)); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []platformtest.Verb{platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List} {
+	for _, verb := range []platformtest.Verb{platformtest.AddDisk, platformtest.Stop, platformtest.CheckGuest} {
+		do(t, h, verb)
+	}
+	h.lab.Inject("VM.start", 1, "HOST_NOT_ENOUGH_FREE_MEMORY", "1", "0")
+	if err := testCall(h, platformtest.StartGuest).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
+		t.Fatal(err)
+	}
+	for _, verb := range []platformtest.Verb{
+		platformtest.StartGuest, platformtest.FindGuest, platformtest.GuestScreen, platformtest.StopGuest, platformtest.RemoveGuest,
+		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List,
+	} {
 		do(t, h, verb)
 	}
 	h.lab.Hook(nil)
@@ -98,10 +108,9 @@ func TestPermissions(t *testing.T) {
 		if strings.HasPrefix(p.name, httpPermission) {
 			continue
 		}
-		verb := platformtest.Check
-		if p.use == forOutputDisk {
-			verb = platformtest.CheckDisk
-		}
+		verb := map[purpose]platformtest.Verb{
+			forCE: platformtest.Check, forOutputDisk: platformtest.CheckDisk, forGuest: platformtest.CheckGuest,
+		}[p.use]
 		method := methodNamed(t, calls, p.name)
 		h.lab.Revoke(method)
 		err := testCall(h, verb).Do(t.Context(), h.Open(t))

@@ -195,6 +195,7 @@ type Driver struct {
 var (
 	_ platforms.Driver      = (*Driver)(nil)
 	_ platforms.OutputDisks = (*Driver)(nil)
+	_ platforms.Guests      = (*Driver)(nil)
 )
 
 // fail says what the verb failed at.

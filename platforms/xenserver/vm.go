@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
 	"imageport/platforms/xenserver/xapi"
@@ -37,6 +39,8 @@ type vm struct {
 	Xenstore map[string]string `json:"xenstore_data"`
 	VBDs     []xapi.Ref        `json:"VBDs"`
 	VIFs     []xapi.Ref        `json:"VIFs"`
+	// Operations are those that go on, by their tasks.
+	Operations map[string]string `json:"current_operations"`
 }
 
 // isCE reports whether the VM is of a CE that imageport made under the name that
@@ -96,28 +100,46 @@ func (d *Driver) readVM(ctx context.Context, ref xapi.Ref) (*vm, error) {
 // there is another VM of that name: imageport would not mix them up, but people
 // might.
 func (d *Driver) lookCEs(ctx context.Context, name string) ([]*vm, error) {
-	if !seed.ValidName(name) {
-		return nil, platforms.Errorf(platforms.BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", name)
-	}
-	var refs []xapi.Ref
-	if err := d.client.Call(ctx, "VM.get_by_name_label", &refs, name); err != nil {
+	if err := checkCEName(name); err != nil {
 		return nil, err
 	}
-	var ces []*vm
-	for _, ref := range refs {
-		v, err := d.readVM(ctx, ref)
-		switch {
-		case err != nil:
-			return nil, err
-		case v == nil || v.Snapshot || v.Name != name: // gone, a backup's, or renamed meanwhile
-		case !v.isCE():
+	ces, err := d.namedVMs(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range ces {
+		if !v.isCE() {
 			return nil, platforms.Errorf(platforms.Foreign, "there is a VM of that name (%s) that imageport did not make", v.UUID)
-		default:
-			ces = append(ces, v)
 		}
 	}
 	slices.SortFunc(ces, better)
 	return ces, nil
+}
+
+func checkCEName(name string) error {
+	if !seed.ValidName(name) {
+		return platforms.Errorf(platforms.BadRequest, "%q is no name for a CE (ce- and 12 hexadecimal digits)", name)
+	}
+	return nil
+}
+
+// namedVMs reads the VMs of that name, without snapshots.
+func (d *Driver) namedVMs(ctx context.Context, name string) ([]*vm, error) {
+	var refs []xapi.Ref
+	if err := d.client.Call(ctx, "VM.get_by_name_label", &refs, name); err != nil {
+		return nil, err
+	}
+	var all []*vm
+	for _, ref := range refs {
+		v, err := d.readVM(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil && !v.Snapshot && v.Name == name { // not gone, nor renamed meanwhile
+			all = append(all, v)
+		}
+	}
+	return all, nil
 }
 
 // withCE calls do with the VM that counts of the CE until that is done, or there
@@ -137,30 +159,55 @@ func (d *Driver) withCE(ctx context.Context, name string, do func(*vm) (done boo
 // createVM makes the VM of a CE, with all its marks, and no devices. It depends on
 // no template of the site.
 func (d *Driver) createVM(ctx context.Context, ce platforms.Spec, secret string) error {
-	memory, cpus := int64(d.p.cfg.MemoryMB)*mib, d.p.cfg.CPUs
-	none := map[string]string{}
-	record := map[string]any{
-		"name_label": ce.Name, "name_description": "Compositing Engine of imageport, for the job " + ce.Job,
-		"user_version": 1, "is_a_template": false, "affinity": xapi.Null,
-		"memory_static_max": memory, "memory_dynamic_max": memory, "memory_dynamic_min": memory, "memory_static_min": memory,
-		"VCPUs_params": none, "VCPUs_max": cpus, "VCPUs_at_startup": cpus,
-		// What is destroyed is the domain, not the VM: that is off then, as one
-		// that is to be started again with another seed has to be.
-		"actions_after_shutdown": "destroy", "actions_after_reboot": "destroy", "actions_after_crash": "destroy",
-		"PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "", "PV_legacy_args": "",
-		"HVM_boot_policy": "BIOS order", "HVM_boot_params": map[string]string{"order": "c", "firmware": "uefi"},
-		"platform": map[string]string{
-			"acpi": "1", "apic": "true", "pae": "true", "nx": "true", "viridian": "false",
-			"device-model": "qemu-upstream-uefi", "secureboot": "false", "cores-per-socket": strconv.Itoa(cpus),
-		},
-		"PCI_bus": "", "recommendations": "",
-		"other_config":  newMarks(ce, d.p.cfg.Now()),
-		"xenstore_data": map[string]string{keySeed: secret},
+	h := hardware{
+		memory: int64(d.p.cfg.MemoryMB) * mib, cpus: d.p.cfg.CPUs, firmware: job.UEFI,
+		// A CE that restarts itself is off, as one that is to be started again with
+		// another seed has to be.
+		onReboot: "destroy",
+		platform: map[string]string{"viridian": "false"},
 	}
+	record := h.record(ce.Name, "Compositing Engine of imageport, for the job "+ce.Job, newMarks(ce, d.p.cfg.Now()))
+	record["xenstore_data"] = map[string]string{keySeed: secret}
 	if err := d.client.Call(ctx, "VM.create", nil, record); err != nil {
 		return fmt.Errorf("make the VM: %w", err)
 	}
 	return nil
+}
+
+// hardware is what a VM of ours is made of, besides its devices.
+type hardware struct {
+	memory   int64 // bytes
+	cpus     int
+	firmware job.Firmware
+	onReboot string            // what becomes of it when its guest restarts
+	platform map[string]string // in addition to what all have
+}
+
+// record gives the VM that VM.create makes, a fully virtualized one.
+func (h hardware) record(name, description string, m marks) map[string]any {
+	none := map[string]string{}
+	platform := map[string]string{
+		"acpi": "1", "apic": "true", "pae": "true", "nx": "true", "device-model": deviceModels[h.firmware],
+		"secureboot": "false", "cores-per-socket": strconv.Itoa(h.cpus),
+	}
+	maps.Copy(platform, h.platform)
+	return map[string]any{
+		"name_label": name, "name_description": description,
+		"user_version": 1, "is_a_template": false, "affinity": xapi.Null,
+		"memory_static_max": h.memory, "memory_dynamic_max": h.memory, "memory_dynamic_min": h.memory, "memory_static_min": h.memory,
+		"VCPUs_params": none, "VCPUs_max": h.cpus, "VCPUs_at_startup": h.cpus,
+		// What is destroyed is the domain, not the VM: that is off then.
+		"actions_after_shutdown": "destroy", "actions_after_reboot": h.onReboot, "actions_after_crash": "destroy",
+		"PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "", "PV_legacy_args": "",
+		"HVM_boot_policy": "BIOS order", "HVM_boot_params": map[string]string{"order": "c", "firmware": string(h.firmware)},
+		"platform": platform, "PCI_bus": "", "recommendations": "", "other_config": m,
+	}
+}
+
+// deviceModels are the programs that emulate a VM's devices, by its firmware.
+var deviceModels = map[job.Firmware]string{
+	job.BIOS: "qemu-upstream-compat",
+	job.UEFI: "qemu-upstream-uefi",
 }
 
 // encodeSeed gives the seed as the appliance looks for it.
