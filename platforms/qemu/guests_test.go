@@ -1,13 +1,8 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image"
-	"image/color"
-	"image/png"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -236,46 +231,5 @@ func TestGuestRefused(t *testing.T) {
 	d.cfg.FirmwareCode = "/nowhere/code.fd"
 	if err := d.CheckGuest(t.Context(), good); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "edk2-ovmf") {
 		t.Errorf("no firmware: %v", err)
-	}
-}
-
-// A picture that is too large is given at a fraction of its size.
-func TestFit(t *testing.T) {
-	noise := image.NewRGBA(image.Rect(0, 0, 301, 203))
-	source := rand.New(rand.NewPCG(1, 2))
-	for y := range 203 {
-		for x := range 301 {
-			noise.SetRGBA(x, y, color.RGBA{R: uint8(source.Uint32()), G: uint8(source.Uint32()), B: uint8(source.Uint32()), A: 0xff})
-		}
-	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, noise); err != nil {
-		t.Fatal(err)
-	}
-	for limit, want := range map[int]image.Point{b.Len(): {301, 203}, b.Len() - 1: {150, 101}, 4 << 10: {37, 25}} {
-		got, err := fit(b.Bytes(), limit)
-		if err != nil || len(got) > limit {
-			t.Fatalf("%d bytes, %v, want %d at most", len(got), err, limit)
-		}
-		picture, err := png.Decode(bytes.NewReader(got))
-		if err != nil || picture.Bounds().Size() != want {
-			t.Errorf("in %d bytes: %v, %v, want %v", limit, picture.Bounds(), err, want)
-		}
-	}
-	// The mean of noise is grey, and that of white is white.
-	white := image.NewGray(image.Rect(0, 0, 2, 2))
-	for i := range white.Pix {
-		white.Pix[i] = 0xff
-	}
-	if got := halve(white).At(0, 0); got != (color.RGBA{0xff, 0xff, 0xff, 0xff}) {
-		t.Errorf("white becomes %v", got)
-	}
-	for what, bad := range map[string][]byte{"nothing": nil, "words": []byte("P6 640 480"), "half": b.Bytes()[:b.Len()/2]} {
-		if _, err := fit(bad, 1000); err == nil {
-			t.Errorf("%s: taken", what)
-		}
-	}
-	if _, err := fit(b.Bytes(), 10); err == nil {
-		t.Error("in 10 bytes there is no PNG")
 	}
 }

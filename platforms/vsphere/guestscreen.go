@@ -1,12 +1,8 @@
 package vsphere
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image"
-	"image/color"
-	"image/png"
 	"io"
 	"net/http"
 	"net/url"
@@ -19,32 +15,26 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/platforms"
-)
-
-const (
-	// maxPicture is what is fetched at most, in bytes, and maxPixels what is
-	// decoded: a screen of 4096 x 2160 has fewer.
-	maxPicture = 32 << 20
-	maxPixels  = 9 << 20
+	"imageport/platforms/screen"
 )
 
 // GuestScreen implements platforms.Guests. The vCenter writes the picture to the
 // guest's directory, from where it is fetched and deleted. One that is too large
 // is made smaller.
 func (d *Driver) GuestScreen(ctx context.Context, ce string) ([]byte, error) {
-	var screen []byte
+	var picture []byte
 	err := d.withSomeGuest(ctx, ce, func(s *site, g *vm) (bool, error) {
 		if g.off() {
 			return false, platforms.Errorf(platforms.BadRequest, "%w: it is off", platforms.ErrNoScreen)
 		}
 		var err error
-		screen, err = d.screen(ctx, s, g)
+		picture, err = d.screen(ctx, s, g)
 		return err == nil, err
 	})
 	if err != nil {
 		return nil, d.fail("the screen of the guest of", ce, err)
 	}
-	return screen, nil
+	return picture, nil
 }
 
 func (d *Driver) screen(ctx context.Context, s *site, g *vm) ([]byte, error) {
@@ -71,7 +61,7 @@ func (d *Driver) screen(ctx context.Context, s *site, g *vm) ([]byte, error) {
 		return nil, fmt.Errorf("delete %s: %w", file, deleteErr)
 	}
 	if err == nil {
-		picture, err = shrink(picture)
+		picture, err = screen.Fit(picture, platforms.MaxScreen)
 	}
 	if err != nil {
 		return nil, noScreen(err)
@@ -119,9 +109,9 @@ func (d *Driver) fetch(ctx context.Context, s *site, file diskName) ([]byte, err
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("fetch %s: %s", file, res.Status)
 	}
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxPicture+1))
-	if err == nil && len(b) > maxPicture {
-		err = fmt.Errorf("%s has more than %d MiB", file, maxPicture>>20)
+	b, err := io.ReadAll(io.LimitReader(res.Body, screen.MaxFile+1))
+	if err == nil && len(b) > screen.MaxFile {
+		err = fmt.Errorf("%s has more than %d MiB", file, screen.MaxFile>>20)
 	}
 	return b, err
 }
@@ -137,51 +127,4 @@ func (d *Driver) deleteFile(ctx context.Context, s *site, file diskName) error {
 		return nil
 	}
 	return err
-}
-
-// shrink gives a PNG that is small enough for platforms.MaxScreen: with half the
-// width and height as often as needed.
-func shrink(picture []byte) ([]byte, error) {
-	config, err := png.DecodeConfig(bytes.NewReader(picture))
-	if err != nil {
-		return nil, err
-	}
-	if len(picture) <= platforms.MaxScreen {
-		return picture, nil
-	}
-	if config.Width > maxPixels/config.Height {
-		return nil, fmt.Errorf("the picture has %d x %d pixels", config.Width, config.Height)
-	}
-	all, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		return nil, err
-	}
-	for {
-		all = half(all)
-		var b bytes.Buffer
-		if err := png.Encode(&b, all); err != nil {
-			return nil, err
-		}
-		if b.Len() <= platforms.MaxScreen {
-			return b.Bytes(), nil
-		}
-	}
-}
-
-// half gives the picture with half the width and height, whose pixels are each
-// the mean of four.
-func half(p image.Image) image.Image {
-	from := p.Bounds()
-	to := image.NewNRGBA(image.Rect(0, 0, (from.Dx()+1)/2, (from.Dy()+1)/2))
-	for y := range to.Rect.Dy() {
-		for x := range to.Rect.Dx() {
-			var r, g, b uint32
-			for i := range 4 {
-				cr, cg, cb, _ := p.At(min(from.Min.X+2*x+i%2, from.Max.X-1), min(from.Min.Y+2*y+i/2, from.Max.Y-1)).RGBA()
-				r, g, b = r+cr, g+cg, b+cb
-			}
-			to.SetNRGBA(x, y, color.NRGBA{R: uint8(r / 4 >> 8), G: uint8(g / 4 >> 8), B: uint8(b / 4 >> 8), A: 0xff})
-		}
-	}
-	return to
 }

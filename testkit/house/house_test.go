@@ -60,6 +60,7 @@ var floors = map[string]int{
 	"platforms":                    5,
 	"platforms/cedir":              6,
 	"platforms/patience":           1,
+	"platforms/screen":             1,
 	"platforms/trust":              6,
 	"platforms/cedir/cedirtest":    22,
 	"platforms/outputdir":          7,
@@ -101,6 +102,7 @@ var floors = map[string]int{
 
 	"activities":       10,
 	"workflows":        11,
+	"observe":          9,
 	"starter":          12,
 	"worker":           12,
 	"config":           13,
