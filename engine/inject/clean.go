@@ -188,6 +188,15 @@ func Traces(ctx context.Context, d io.ReaderAt, p Partition) ([]string, error) {
 	return tracesOf(&registry{Windows: w})
 }
 
+// Unused refuses, with job.LeftoverRunner, a Windows that has Traces: Inject would.
+func Unused(ctx context.Context, d io.ReaderAt, p Partition) error {
+	traces, err := Traces(ctx, d, p)
+	if err != nil {
+		return err
+	}
+	return leftover(p, traces)
+}
+
 func tracesOf(r *registry) ([]string, error) {
 	list, err := volumeTraces(r.Volume)
 	if err != nil {

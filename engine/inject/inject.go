@@ -169,9 +169,8 @@ func (in Injection) refuse(r *registry) error {
 	if err != nil {
 		return err
 	}
-	if len(traces) > 0 {
-		return job.Errorf(job.LeftoverRunner, "Delete it in a maintenance version, or take the image that the job which failed was started with",
-			"%s has something of an earlier upgrade: %s", r.Volume, strings.Join(traces, ", "))
+	if err := leftover(in.Partition, traces); err != nil {
+		return err
 	}
 	free, err := r.FreeBytes()
 	if err != nil {
@@ -181,6 +180,15 @@ func (in Injection) refuse(r *registry) error {
 		return job.Errorf(job.WindowsFull, makeRoom, "%s has %d bytes free, and the upgrade needs %d: %d times the size of the installer, and 1 GiB", r.Volume, free, need, roomFactor)
 	}
 	return nil
+}
+
+// leftover refuses traces of an earlier upgrade.
+func leftover(p Partition, traces []string) error {
+	if len(traces) == 0 {
+		return nil
+	}
+	return job.Errorf(job.LeftoverRunner, "Delete it in a maintenance version, or take the image that the job which failed was started with",
+		"%s has something of an earlier upgrade: %s", p.offline(), strings.Join(traces, ", "))
 }
 
 // home is plan.Folder on the mounted volume.

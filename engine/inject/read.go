@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -54,27 +55,73 @@ func Read(ctx context.Context, d io.ReaderAt, p Partition) (Outcome, error) {
 	if o.Log, err = readTail(v, folder+`\`+plan.LogFile, maxLog); err != nil {
 		return Outcome{}, err
 	}
-	logs := folder + `\` + plan.LogDir
+	list, err := newestLogs(v)
+	if err != nil {
+		return o, err
+	}
+	for _, name := range list {
+		if err := ctx.Err(); err != nil {
+			return Outcome{}, context.Cause(ctx)
+		}
+		tail, err := readTail(v, logs+`\`+name, maxTail)
+		if err != nil {
+			return Outcome{}, err
+		}
+		o.Logs = append(o.Logs, Log{strings.ToValidUTF8(name, "\uFFFD"), tail})
+	}
+	return o, nil
+}
+
+// maxSearched is how much of the end of a log LogsSay looks at, in bytes of UTF-8:
+// Windows Installer ends a log with all of its properties.
+const maxSearched = 1 << 20
+
+// LogsSay reports whether something is in the logs that Read gives, also in front
+// of their ends. What cannot be read says nothing; the error is as that of Read.
+func LogsSay(ctx context.Context, d io.ReaderAt, p Partition, what *regexp.Regexp) (bool, error) {
+	v, err := openVolume(d, p)
+	if err != nil {
+		return false, err
+	}
+	list, err := newestLogs(v)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range list {
+		if err := ctx.Err(); err != nil {
+			return false, context.Cause(ctx)
+		}
+		text, err := readTail(v, logs+`\`+name, maxSearched)
+		if err != nil {
+			return false, err
+		}
+		if what.MatchString(text) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// logs is the folder of installers' logs on its volume.
+var logs = folder + `\` + plan.LogDir
+
+// newestLogs gives the names of some logs, the newest first; none of a folder that
+// cannot be read.
+func newestLogs(v *offline.Volume) ([]string, error) {
 	list, err := v.NTFS.ReadDir(logs)
 	if err != nil {
 		_, err := unreadable(v, err)
-		return o, err
+		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(e ntfs.Entry) bool { return e.IsDir })
 	slices.SortFunc(list, func(a, b ntfs.Entry) int {
 		return cmp.Or(b.ModTime.Compare(a.ModTime), strings.Compare(a.Name, b.Name))
 	})
+	var names []string
 	for _, e := range list[:min(len(list), maxLogs)] {
-		if err := ctx.Err(); err != nil {
-			return Outcome{}, context.Cause(ctx)
-		}
-		tail, err := readTail(v, logs+`\`+e.Name, maxTail)
-		if err != nil {
-			return Outcome{}, err
-		}
-		o.Logs = append(o.Logs, Log{strings.ToValidUTF8(e.Name, "\uFFFD"), tail})
+		names = append(names, e.Name)
 	}
-	return o, nil
+	return names, nil
 }
 
 func (o *Outcome) readState(v *offline.Volume) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,11 @@ func TestRead(t *testing.T) {
 	if msi := o.Logs[3]; msi.Name != "2.log" || len(msi.Tail) > maxTail || len(msi.Tail) < maxTail-3 || !strings.HasSuffix(msi.Tail, "the end\n日本") {
 		t.Errorf("log of Windows Installer: %d bytes %q", len(msi.Tail), msi.Tail)
 	}
+	for pattern, want := range map[string]bool{"newest": true, "^Größe: a line": true, "the oldest": false} {
+		if got, err := LogsSay(t.Context(), d, p, regexp.MustCompile(pattern)); got != want || err != nil {
+			t.Errorf("the logs say %s: %t, %v", pattern, got, err)
+		}
+	}
 	for torn, says := range map[string]string{
 		"": "state.json", goodState[:50]: "state.json", strings.Repeat("\x00", 600): "state.json", strings.Repeat(" ", plan.MaxStateBytes+1): "at most 262144",
 	} {
@@ -84,6 +90,9 @@ func TestRead(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	d, p := build(t, roomy())
 	if _, err := Read(t.Context(), badReader{}, p); !errors.Is(err, errBad) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := LogsSay(t.Context(), badReader{}, p, regexp.MustCompile("x")); !errors.Is(err, errBad) {
 		t.Errorf("got %v", err)
 	}
 	v := volume(t, d, p)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"imageport/engine/catalogue"
+	"imageport/engine/diskimage"
 	"imageport/engine/inject"
 	"imageport/engine/reverse"
 	"imageport/engine/share"
@@ -47,6 +49,14 @@ type Ended struct {
 	Fault string `json:"fault,omitempty"`
 }
 
+// said is what the platform says, behind a message.
+func (e Ended) said() string {
+	if e.Fault == "" {
+		return ""
+	}
+	return "; the platform says: " + e.Fault
+}
+
 // Outcome is what the guest made of the disk.
 type Outcome struct {
 	// Again says that the Windows came to no end, and Why: it may be started once
@@ -67,7 +77,10 @@ type Outcome struct {
 // the guest is in the outcome.
 func Judge(ctx context.Context, t Task, a Approval, d reverse.Disk, how Ended) (Outcome, error) {
 	read, err := inject.Read(ctx, d, a.partition())
-	if err != nil {
+	switch e, refused := errors.AsType[*job.Error](err); {
+	case refused && !e.Code.Transient(): // the guest has left no volume that can be read
+		read.Torn = e.Message
+	case err != nil:
 		return Outcome{}, err
 	}
 	var out Outcome
@@ -87,9 +100,13 @@ func Judge(ctx context.Context, t Task, a Approval, d reverse.Disk, how Ended) (
 	}
 	switch {
 	case s != nil && s.Status == plan.Failed && s.Failure != nil:
-		out.Failure = failure(*s.Failure, read)
+		full, err := a.diskFull(ctx, d, *s.Failure)
+		if err != nil {
+			return Outcome{}, err
+		}
+		out.Failure = failure(*s.Failure, full, how)
 	case s != nil && s.Status == plan.Succeeded:
-		return out, verify(ctx, a, d, &out)
+		return out, verify(ctx, a, d, how, &out)
 	default:
 		if read.Torn != "" {
 			how.Fault = strings.TrimPrefix(how.Fault+"; what the runner has left cannot be read: "+read.Torn, "; ")
@@ -108,9 +125,7 @@ func (o *Outcome) unfinished(t Task, s *plan.State, how Ended) {
 	} else if s != nil {
 		at = fmt.Sprintf("its Windows has started %d times, and had not begun to install", s.Boots)
 	}
-	if how.Fault != "" {
-		at += "; the platform says: " + how.Fault
-	}
+	at += how.said()
 	if how.TimedOut {
 		o.Failure = job.Errorf(job.GuestTimeout, "Look at the picture of its screen and the logs in the job's status; raise upgradeOptions.timeoutMinutes if it was merely slow",
 			"the copy was still running after %v: %s", t.Timeout, at)
@@ -128,11 +143,12 @@ func (o Outcome) NotEnded() error {
 	return job.Errorf(job.TooManyBoots, "Look at the logs in the job's status, and at the platform's events", "the copy was switched off again and again before the installation ended: %s", o.Why)
 }
 
-// failure gives what the runner says its code.
-func failure(f plan.Failure, read inject.Outcome) *job.Error {
-	where := f.Message
+// failure gives what the runner says its code. full says that there was no room
+// left on the volume.
+func failure(f plan.Failure, full bool, how Ended) *job.Error {
+	where := f.Message + how.said()
 	if f.Step != "" {
-		where = fmt.Sprintf("step %q: %s", f.Step, f.Message)
+		where = fmt.Sprintf("step %q: %s", f.Step, where)
 	}
 	logs := "Look at the logs in the job's status"
 	switch f.Kind {
@@ -145,7 +161,7 @@ func failure(f plan.Failure, read inject.Outcome) *job.Error {
 	case plan.Deadline:
 		return job.Errorf(job.GuestTimeout, logs+", or raise upgradeOptions.timeoutMinutes", "%s", where)
 	case plan.ExitCode:
-		if diskFull(f, read) {
+		if full {
 			return job.Errorf(job.WindowsFull, "Make room in the image in a maintenance version", "%s: the volume is full", where)
 		}
 		return job.Errorf(job.InstallerFailed, logs, "%s", where)
@@ -155,45 +171,56 @@ func failure(f plan.Failure, read inject.Outcome) *job.Error {
 	return job.Errorf(job.Internal, "Report it, with the logs in the job's status", "the runner failed: %s", where)
 }
 
-// errorDiskFull is ERROR_DISK_FULL ([MS-ERREF] 2.2).
-const errorDiskFull = 112
+// ERROR_DISK_FULL ([MS-ERREF] 2.2), and the HRESULT for it (2.1).
+const (
+	errorDiskFull   = 112
+	hresultDiskFull = 0x80070070
+)
 
-func diskFull(f plan.Failure, read inject.Outcome) bool {
-	if f.ExitCode == errorDiskFull {
-		return true
+// logDiskFull is how logs of installers say the same.
+var logDiskFull = regexp.MustCompile(`(?i)\berror:? 112\b|\b80070070\b|0x80070070\b|not enough disk space|out of disk space`)
+
+// diskFull reports whether an installer failed as there was no room.
+func (a Approval) diskFull(ctx context.Context, d reverse.Disk, f plan.Failure) (bool, error) {
+	if f.Kind != plan.ExitCode {
+		return false, nil
 	}
-	for _, l := range read.Logs {
-		if strings.Contains(l.Tail, "Error 112") || strings.Contains(l.Tail, "There is not enough disk space") || strings.Contains(l.Tail, "Out of disk space") {
-			return true
-		}
+	if code := uint32(f.ExitCode); code == errorDiskFull || code == hresultDiskFull {
+		return true, nil
 	}
-	return false
+	return inject.LogsSay(ctx, d, a.partition(), logDiskFull)
 }
 
 // verify sees whether a guest that says it has succeeded has.
-func verify(ctx context.Context, a Approval, d reverse.Disk, out *Outcome) error {
+func verify(ctx context.Context, a Approval, d reverse.Disk, how Ended, out *Outcome) error {
 	after, err := pvstarget.InspectFor(ctx, a.view(d), a.want().Options())
 	switch e, refused := errors.AsType[*job.Error](err); {
 	case refused && !e.Code.Transient():
-		out.Failure = notVerified("it is not as Windows leaves it: " + e.Message)
+		out.Failure = notVerified("its Windows is not as one that was shut down: "+e.Message, how)
 		return nil
 	case err != nil:
 		return err
 	}
 	out.Version = after.Version
 	if wrong := pvstarget.Verify(after, a.want()); len(wrong) > 0 {
-		out.Failure = notVerified(strings.Join(wrong, "; "))
+		out.Failure = notVerified(strings.Join(wrong, "; "), how)
 		return nil
 	}
 	if len(after.NICs) > len(a.Before.NICs) {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the Windows knows %d network cards, %d before: a card that is not there any more can keep a streamed start from working; remove it in the Device Manager (hidden devices)", len(after.NICs), len(a.Before.NICs)))
 	}
+	for _, reason := range after.PendingReboot {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("a restart is still pending in the output (%s): start it once in a maintenance version", reason))
+	}
 	out.Warnings = append(out.Warnings, after.Warnings...)
 	return nil
 }
 
-func notVerified(what string) *job.Error {
-	return job.Errorf(job.UpgradeNotVerified, "Look at the logs in the job's status; nothing was made of it", "the installer says that it succeeded, but in the copy %s", what)
+func notVerified(what string, how Ended) *job.Error {
+	if how.TimedOut {
+		what += "; it was switched off because its time was up"
+	}
+	return job.Errorf(job.UpgradeNotVerified, "Look at the logs in the job's status; nothing was made of it", "the installer says that it succeeded, but in the copy %s%s", what, how.said())
 }
 
 // Clean takes back what Inject has put into the Windows.
@@ -209,22 +236,35 @@ func Prove(ctx context.Context, store share.Store, a Approval, file string) erro
 		return err
 	}
 	defer im.Close()
+	wrong, err := a.wrongIn(ctx, im)
+	if e, refused := errors.AsType[*job.Error](err); refused && !e.Code.Transient() {
+		wrong, err = []string{e.Message}, nil
+	}
+	switch {
+	case err != nil:
+		return job.At(file, err)
+	case len(wrong) > 0:
+		return job.Errorf(job.UpgradeNotVerified, "Report it", "the written file %s is not right: %s", file, strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// wrongIn says what is wrong in an image that was written. A refusal says why it
+// cannot be told.
+func (a Approval) wrongIn(ctx context.Context, im *source.Image) ([]string, error) {
 	facts, err := pvstarget.InspectFor(ctx, im.Chain, a.want().Options())
 	if err != nil {
-		return job.At(file, err)
+		return nil, diskimage.Coded(err)
 	}
 	wrong := pvstarget.Verify(facts, a.want())
 	left, err := inject.Traces(ctx, im.Chain, a.partition())
 	if err != nil {
-		return job.At(file, err)
+		return nil, diskimage.Coded(err)
 	}
 	for _, l := range left {
 		wrong = append(wrong, "there still is "+l)
 	}
-	if len(wrong) > 0 {
-		return job.Errorf(job.UpgradeNotVerified, "Report it", "the written file is not right: %s", strings.Join(wrong, "; "))
-	}
-	return nil
+	return wrong, nil
 }
 
 // view is the working disk as a disk of the size that was asked for.

@@ -8,6 +8,8 @@ import (
 
 	"imageport/engine/catalogue"
 	"imageport/engine/disk/vhd"
+	"imageport/engine/diskimage"
+	"imageport/engine/inject"
 	"imageport/engine/publish"
 	"imageport/engine/reverse"
 	"imageport/engine/share"
@@ -61,39 +63,39 @@ func Preflight(ctx context.Context, store share.Store, dial Dial, t Task, c Cata
 	if err != nil {
 		return Admitted{}, err
 	}
-	copied, err := reverse.Preflight(ctx, store, t.Copy)
+	// First what holds for any copy of the image; what its Windows needs to start
+	// comes when it is known to be one that can be upgraded.
+	bare := t.Copy
+	bare.FixUps = job.FixUpsNone
+	copied, err := reverse.Preflight(ctx, store, bare)
 	if err != nil {
 		return Admitted{}, err
 	}
+	im, err := source.Open(ctx, source.Input{Store: store, Name: t.Copy.Input, Format: t.Copy.Format, Access: source.Scattered})
+	if err != nil {
+		return Admitted{}, err
+	}
+	defer im.Close()
 	out := Admitted{
-		Approval: Approval{Copy: copied.Approval, Catalogue: c, Installer: installer},
+		Approval: Approval{Copy: copied.Approval, Catalogue: c, Installer: installer, BlockBytes: im.Layers()[0].BlockSize},
 		Preview:  copied.Preview,
 	}
-	a := &out.Approval
-	if err := t.inspect(ctx, store, a); err != nil {
+	if err := t.inspect(ctx, im, &out); err != nil {
 		return Admitted{}, err
 	}
-	if err := pvstarget.Refuse(a.Before); err != nil {
-		return Admitted{}, job.At(t.Copy.Input, err)
+	a, r := &out.Approval, &out.Preview
+	if !out.Done {
+		if err := t.admit(ctx, store, dial, im, need, &out); err != nil {
+			return Admitted{}, err
+		}
 	}
-	if out.Done, err = t.compare(a.Before, installer); err != nil {
-		return Admitted{}, err
-	}
-	if want := need*roomFactor + roomReserve; !out.Done && a.Before.FreeBytes < want {
-		return Admitted{}, job.Errorf(job.WindowsFull, "Make room on it in a maintenance version, or shrink what is on it",
-			"the Windows in %s has %d MiB free, and the installation needs %d MiB", t.Copy.Input, a.Before.FreeBytes>>20, want>>20)
-	}
-	if err := t.admitOutput(ctx, store, &out); err != nil {
-		return Admitted{}, err
-	}
-	r := &out.Preview
 	r.Warnings = append(r.Warnings, a.Before.Warnings...)
 	for _, reason := range a.Before.PendingReboot {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("a restart is pending in the image (%s): its Windows is started once more before the installation", reason))
 	}
-	r.PVSTarget = a.Before.Version
+	r.WindowsProduct, r.WindowsBuild, r.PVSTarget = a.Before.Product, a.Before.Build, a.Before.Version
 	r.Upgrade = &job.Upgrade{From: a.Before.Version, To: installer.ProductVersion, Installer: installer.File, SHA256: installer.SHA256, Skipped: out.Done}
-	return out, nil
+	return out, im.Untouched(ctx)
 }
 
 // sizeOf is the size of all files of the installer, in bytes.
@@ -101,7 +103,8 @@ func sizeOf(ctx context.Context, dial Dial, c Catalogue, installer catalogue.Ins
 	var total int64
 	for _, f := range catalogue.Files(installer) {
 		file, err := catalogue.OpenFile(ctx, c.dial(dial), f.Path)
-		if errors.Is(err, fs.ErrNotExist) {
+		// The catalogue itself is there: it is a folder below it that is not.
+		if errors.Is(err, fs.ErrNotExist) || job.CodeOf(err) == job.ShareNotFound {
 			return 0, job.Errorf(job.InstallerNotFound, "Put it there, or run imageport catalogue check", "%s names %s for version %s, and there is no such file", c, f.Path, installer.Version)
 		}
 		if err != nil {
@@ -115,22 +118,71 @@ func sizeOf(ctx context.Context, dial Dial, c Catalogue, installer catalogue.Ins
 	return total, nil
 }
 
-// inspect looks at the image and its Windows.
-func (t Task) inspect(ctx context.Context, store share.Store, a *Approval) error {
-	im, err := source.Open(ctx, source.Input{Store: store, Name: t.Copy.Input, Format: t.Copy.Format, Access: source.Scattered})
-	if err != nil {
-		return err
+// inspect looks at the Windows in the image, refuses one that cannot be upgraded,
+// and says whether there is anything to do.
+func (t Task) inspect(ctx context.Context, im *source.Image, out *Admitted) error {
+	a := &out.Approval
+	var err error
+	if a.Before, err = pvstarget.InspectFor(ctx, im.Chain, a.want().Options()); err != nil {
+		return job.At(t.Copy.Input, diskimage.Coded(err))
 	}
-	defer im.Close()
-	if err := im.Same(a.Copy.Source); err != nil {
-		return err
+	if err := pvstarget.Refuse(a.Before); err != nil {
+		return job.At(t.Copy.Input, err)
 	}
+	out.Done, err = t.compare(a.Before, a.Installer)
+	return err
+}
+
+// admit refuses an upgrade for which something is missing, or in the way. The
+// files of the installer have need bytes.
+func (t Task) admit(ctx context.Context, store share.Store, dial Dial, im *source.Image, need int64, out *Admitted) error {
+	a := &out.Approval
 	if im.Top().VHD != nil && a.Copy.SizeBytes > vhd.MaxSize {
 		return job.Errorf(job.BadRequest, "Choose a smaller outputSizeMb", "the output is to have %d MiB, and a VHD has %d at most", a.Copy.SizeBytes>>20, vhd.MaxSize>>20)
 	}
-	a.BlockBytes = im.Layers()[0].BlockSize
-	a.Before, err = pvstarget.InspectFor(ctx, im.Chain, a.want().Options())
-	return job.At(t.Copy.Input, err)
+	if want := need*roomFactor + roomReserve; a.Before.FreeBytes < want {
+		return job.Errorf(job.WindowsFull, "Make room on it in a maintenance version, or shrink what is on it",
+			"the Windows in %s has %d MiB free, and the installation needs %d MiB", t.Copy.Input, a.Before.FreeBytes>>20, want>>20)
+	}
+	if err := inject.Unused(ctx, im.Chain, a.partition()); err != nil {
+		return job.At(t.Copy.Input, diskimage.Coded(err))
+	}
+	copied, err := reverse.Preflight(ctx, store, t.Copy)
+	if err != nil {
+		return hasToStart(err)
+	}
+	a.Copy, out.Preview = copied.Approval, copied.Preview
+	if err := im.Same(a.Copy.Source); err != nil {
+		return err
+	}
+	if err := t.admitOutput(ctx, store, out); err != nil {
+		return err
+	}
+	// Last, as it reads all of the files. What a program says of its version is the
+	// business of those who wrote the catalogue.
+	for _, f := range catalogue.CheckInstaller(ctx, a.Catalogue.dial(dial), a.Installer, true) {
+		if f.Code != job.CatalogueInvalid {
+			return job.At(a.Catalogue.String(), f.Err())
+		}
+		out.Preview.Warnings = append(out.Preview.Warnings, f.Err().Error())
+	}
+	return ctx.Err()
+}
+
+// hasToStart gives a refusal of package reverse the remedy that is one here: there,
+// a disk need not be made to start.
+func hasToStart(err error) error {
+	e, ok := errors.AsType[*job.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Code {
+	case job.NativeDriversMissing:
+		return job.Errorf(e.Code, "Install the drivers of the platform in the vDisk's master: the copy has to start there", "%s", e.Message)
+	case job.HiveNoSpace, job.FileNotEditableInPlace, job.HiveCorrupt:
+		return job.Errorf(e.Code, "Boot the image once in a maintenance version and shut it down", "%s", e.Message)
+	}
+	return err
 }
 
 // compare says whether there is nothing to do, or refuses a version that the
@@ -151,9 +203,6 @@ func (t Task) compare(before pvstarget.Facts, installer catalogue.Installer) (do
 
 // admitOutput refuses an output that cannot be, and finds the one to be replaced.
 func (t Task) admitOutput(ctx context.Context, store share.Store, out *Admitted) (err error) {
-	if out.Done {
-		return nil
-	}
 	if err := store.Writable(ctx); err != nil {
 		return err
 	}

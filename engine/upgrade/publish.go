@@ -2,6 +2,8 @@ package upgrade
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"imageport/engine/publish"
 	"imageport/engine/share"
@@ -13,8 +15,26 @@ func Write(ctx context.Context, store share.Store, t Task, a Approval, d Readabl
 	return Export(ctx, store, ExportInput{
 		Job: t.Copy.Job, Key: t.Copy.Key, Output: t.Output, Attempt: attempt,
 		Format: t.Copy.Format, SizeBytes: a.Copy.SizeBytes, BlockBytes: a.BlockBytes, Existing: a.Existing, Verify: t.Verify,
-		Created: a.Copy.Source[len(a.Copy.Source)-1].File.Modified,
+		Created: created(a.Copy.Source[len(a.Copy.Source)-1].File.Modified),
 	}, d, report)
+}
+
+// What a VHD can have as its time: whole seconds from 2000 on, in 32 bits.
+var (
+	firstCreated = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	lastCreated  = firstCreated.Add(math.MaxUint32 * time.Second)
+)
+
+// created is the time that an output is made to have, from that of the image: what
+// a server says of a file may be anything.
+func created(modified time.Time) time.Time {
+	switch {
+	case modified.Before(firstCreated):
+		return firstCreated
+	case modified.After(lastCreated):
+		return lastCreated
+	}
+	return modified
 }
 
 // Publish gives the exported file its name. Run again, it finds that done.

@@ -108,7 +108,7 @@ func (t Task) names() publish.Names { return publish.Names{Output: t.Output, Key
 
 // partition is that of the Windows.
 func (a Approval) partition() inject.Partition {
-	return inject.Partition{Offset: a.Before.Offset, SizeBytes: a.Before.SizeBytes}
+	return inject.Partition{Number: a.Before.Partition, Offset: a.Before.Offset, SizeBytes: a.Before.SizeBytes}
 }
 
 // want is what the Windows must have afterwards.
