@@ -111,14 +111,14 @@ func Judge(ctx context.Context, t Task, a Approval, d reverse.Disk, how Ended) (
 		if read.Torn != "" {
 			how.Fault = strings.TrimPrefix(how.Fault+"; what the runner has left cannot be read: "+read.Torn, "; ")
 		}
-		out.unfinished(t, s, how)
+		out.unfinished(t, s, how, s == nil && read.Torn == "")
 	}
 	return out, nil
 }
 
 // unfinished judges a guest that was switched off before its runner said that it
-// was done.
-func (o *Outcome) unfinished(t Task, s *plan.State, how Ended) {
+// was done, or, if it was silent, anything at all.
+func (o *Outcome) unfinished(t Task, s *plan.State, how Ended, silent bool) {
 	at := "its Windows never started our service"
 	if s != nil && len(s.Steps) > 0 {
 		at = fmt.Sprintf("its Windows has started %d times, and was at the step %q", s.Boots, s.Steps[len(s.Steps)-1].Name)
@@ -126,7 +126,12 @@ func (o *Outcome) unfinished(t Task, s *plan.State, how Ended) {
 		at = fmt.Sprintf("its Windows has started %d times, and had not begun to install", s.Boots)
 	}
 	at += how.said()
-	if how.TimedOut {
+	switch {
+	case how.TimedOut && silent:
+		o.Failure = job.Errorf(job.GuestNotStarted, "Look at the picture of its screen in the job's status: a stop error, or a Windows that waits; protection of the image may block unknown services",
+			"the copy was still on after %v, and %s", t.Timeout, at)
+		return
+	case how.TimedOut:
 		o.Failure = job.Errorf(job.GuestTimeout, "Look at the picture of its screen and the logs in the job's status; raise upgradeOptions.timeoutMinutes if it was merely slow",
 			"the copy was still running after %v: %s", t.Timeout, at)
 		return

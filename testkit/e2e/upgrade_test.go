@@ -33,7 +33,7 @@ func upgradeRig(t *testing.T, o site.Options) rig {
 	t.Helper()
 	o.Guest = simulator
 	r := newRigWith(t, o)
-	r.imageport("disk", "convert", "--raw", guestsim.TargetImage(t, oldVersion).Path, filepath.Join(r.Store, site.Image))
+	r.imageport("disk", "convert", "--raw", "--block-size", "2M", guestsim.TargetImage(t, oldVersion).Path, filepath.Join(r.Store, site.Image))
 	r.imageport("disk", "create", filepath.Join(r.Store, versioned), "--parent", filepath.Join(r.Store, site.Image))
 	return r
 }
