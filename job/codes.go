@@ -12,6 +12,7 @@ const (
 	UnknownPlatform       Code = "UNKNOWN_PLATFORM"        // the worker has no driver of that name
 	WrongResourceLocation Code = "WRONG_RESOURCE_LOCATION" // started on another queue than its resource location's
 	UnknownCredential     Code = "UNKNOWN_CREDENTIAL"      // the wallet gives no usable credential of that id
+	CredentialNotForHost  Code = "CREDENTIAL_NOT_FOR_HOST" // it names the hosts that it is for, and this is none of them
 	WalletUnavailable     Code = "WALLET_UNAVAILABLE"      // the wallet does not answer (retried for a while)
 	AlreadyRunning        Code = "ALREADY_RUNNING"         // the image has a running job
 )
@@ -122,14 +123,23 @@ const (
 	JobEnded            Code = "JOB_ENDED"            // it cannot be cancelled any more
 	JobCanceled         Code = "JOB_CANCELED"         // there is no result
 	JobTerminated       Code = "JOB_TERMINATED"       // ended from outside, without clean-up
+	JobRunning          Code = "JOB_RUNNING"          // it has no result yet
 	TemporalUnreachable Code = "TEMPORAL_UNREACHABLE" // no answer from the Temporal server
+)
+
+// What the HTTP API may answer besides.
+const (
+	Unauthenticated Code = "UNAUTHENTICATED"   // no token, or not one that is known
+	Forbidden       Code = "FORBIDDEN"         // known, but not permitted
+	NoSuchRoute     Code = "NO_SUCH_ROUTE"     // no such path, or not by that method
+	TooManyRequests Code = "TOO_MANY_REQUESTS" // more at a time than the server takes
 )
 
 // Transient reports whether another attempt may succeed without anybody
 // changing anything.
 func (c Code) Transient() bool {
 	switch c {
-	case WalletUnavailable, ShareUnreachable, ShareIO, PlatformError, PlatformFull, TemporalUnreachable, "":
+	case WalletUnavailable, ShareUnreachable, ShareIO, PlatformError, PlatformFull, TemporalUnreachable, TooManyRequests, "":
 		return true
 	}
 	return false

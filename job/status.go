@@ -40,21 +40,24 @@ type Progress struct {
 // Status is one job as the query "status", the command line, the Go client and
 // HTTP show it.
 type Status struct {
-	JobID     string     `json:"jobId"`
-	RunID     string     `json:"runId"`
-	Operation Operation  `json:"operation"`
-	Platform  string     `json:"platform,omitempty"`
-	Image     string     `json:"image,omitempty"`  // UNC path
-	Output    string     `json:"output,omitempty"` // UNC path
-	State     State      `json:"state"`
-	Phase     Phase      `json:"phase,omitempty"`
-	CE        string     `json:"ce,omitempty"` // name of the Compositing Engine
-	Started   time.Time  `json:"started"`
-	Ended     *time.Time `json:"ended,omitempty"`
-	Progress  *Progress  `json:"progress,omitempty"`
-	Warnings  []string   `json:"warnings,omitempty"`
-	Error     *Error     `json:"error,omitempty"`
-	Result    *Result    `json:"result,omitempty"`
+	JobID     string    `json:"jobId"`
+	RunID     string    `json:"runId"`
+	Operation Operation `json:"operation"`
+	Platform  string    `json:"platform,omitempty"`
+	// ResourceLocation is the id of the resource location whose worker carries the
+	// job on. A worker's own answer leaves it out.
+	ResourceLocation string     `json:"resourceLocationId,omitempty"`
+	Image            string     `json:"image,omitempty"`  // UNC path
+	Output           string     `json:"output,omitempty"` // UNC path
+	State            State      `json:"state"`
+	Phase            Phase      `json:"phase,omitempty"`
+	CE               string     `json:"ce,omitempty"` // name of the Compositing Engine
+	Started          time.Time  `json:"started"`
+	Ended            *time.Time `json:"ended,omitempty"`
+	Progress         *Progress  `json:"progress,omitempty"`
+	Warnings         []string   `json:"warnings,omitempty"`
+	Error            *Error     `json:"error,omitempty"`
+	Result           *Result    `json:"result,omitempty"`
 	// Guest is how the Windows of an upgradePvs job was left, where that is of use:
 	// also of a job that failed.
 	Guest *GuestReport `json:"guest,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // StorageLocation is where an image lies: an SMB share, and a folder on it.
@@ -57,7 +58,7 @@ func (s StorageLocation) Folder() (Folder, error) {
 	}
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
 	for _, part := range parts {
-		if part == "." || part == ".." || strings.ContainsAny(part, `:*?"<>|`) {
+		if trimmedByWindows(part) || isDevice(part) || strings.ContainsAny(part, `:*?"<>|`) || strings.ContainsFunc(part, unicode.IsControl) {
 			return Folder{}, fmt.Errorf("share path %q: %q is not the name of a share or folder", path, part)
 		}
 	}

@@ -225,8 +225,10 @@ func (p *problems) fileName(key, name string) {
 	switch {
 	case bad >= 0:
 		p.add("%s %q holds %q: it is the name of a file in the folder of inputStorageLocation, without a path", key, name, name[bad:bad+1])
-	case name == "." || name == ".." || strings.HasSuffix(name, ".") || strings.TrimSpace(name) != name:
+	case trimmedByWindows(name) || strings.TrimSpace(name) != name || strings.ContainsFunc(name, unicode.IsControl):
 		p.add("%s %q is not a file name on Windows", key, name)
+	case isDevice(name):
+		p.add("%s %q is the name of a device on Windows", key, name)
 	case len(name) > 200:
 		p.add("%s is %d bytes long, more than 200", key, len(name))
 	}

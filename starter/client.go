@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -17,6 +16,7 @@ import (
 // Client starts and follows jobs. It may be used concurrently.
 type Client struct {
 	temporal client.Client
+	runs     runIndex
 }
 
 // New gives a Client that works in the namespace of c. Closing c is left to
@@ -34,10 +34,7 @@ func (c *Client) find(ctx context.Context, id string) (*description, error) {
 	if id == "" {
 		return nil, job.Errorf(job.BadRequest, "Give the id of a job", "the job id is empty")
 	}
-	d, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
-	if isNotFound(err) {
-		d, err = c.findRun(ctx, id)
-	}
+	d, err := c.look(ctx, id)
 	if isNotFound(err) {
 		return nil, job.Errorf(job.JobNotFound, "List the jobs to see what there is; Temporal forgets ended ones after the namespace's retention", "there is no job %q", id)
 	}
@@ -50,23 +47,33 @@ func (c *Client) find(ctx context.Context, id string) (*description, error) {
 	return d, nil
 }
 
+// look describes the run that id names, whatever it is a run of.
+func (c *Client) look(ctx context.Context, id string) (*description, error) {
+	if jobID, ok := c.runs.job(id); ok {
+		return c.temporal.DescribeWorkflowExecution(ctx, jobID, id)
+	}
+	d, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
+	if isNotFound(err) && isRunID(id) {
+		return c.findRun(ctx, id)
+	}
+	return d, err
+}
+
 // visibleWithin is how long Temporal may take until a run that was just started
 // is found by its run id.
 const visibleWithin = 2 * time.Second
 
-// findRun describes the run with the run id given. What is not a run id is not
-// found.
+// findRun describes the run with the run id given.
 func (c *Client) findRun(ctx context.Context, runID string) (*description, error) {
-	if _, err := uuid.Parse(runID); err != nil || len(runID) != 36 {
-		return nil, serviceerror.NewNotFound("no such run")
-	}
 	for deadline := time.Now().Add(visibleWithin); ; {
 		found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = '%s'", runID)})
 		if err != nil {
 			return nil, err
 		}
 		if runs := found.GetExecutions(); len(runs) > 0 {
-			return c.temporal.DescribeWorkflowExecution(ctx, runs[0].GetExecution().GetWorkflowId(), runID)
+			jobID := runs[0].GetExecution().GetWorkflowId()
+			c.runs.add(runID, jobID)
+			return c.temporal.DescribeWorkflowExecution(ctx, jobID, runID)
 		}
 		if time.Now().After(deadline) {
 			return nil, serviceerror.NewNotFound("no such run")
@@ -107,4 +114,12 @@ func failure(doing string, err error) error {
 		return job.Errorf(job.TemporalUnreachable, "Check the address of the Temporal server and that it runs", "%s: the Temporal server does not answer: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// Ping reports whether the Temporal server answers.
+func (c *Client) Ping(ctx context.Context) error {
+	if _, err := c.temporal.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
+		return failure("look whether Temporal is well", err)
+	}
+	return nil
 }

@@ -33,15 +33,16 @@ func described(d *description) job.Status { return summary(d.GetWorkflowExecutio
 func summary(info *workflow.WorkflowExecutionInfo) job.Status {
 	attrs := info.GetSearchAttributes().GetIndexedFields()
 	s := job.Status{
-		JobID:     info.GetExecution().GetWorkflowId(),
-		RunID:     info.GetExecution().GetRunId(),
-		Operation: job.Operation(info.GetType().GetName()),
-		Platform:  keyword(attrs, durable.AttrPlatform),
-		Image:     unc(keyword(attrs, durable.AttrImage)),
-		Output:    output(keyword(attrs, durable.AttrOutput)),
-		State:     state(info.GetStatus()),
-		Phase:     job.Phase(keyword(attrs, durable.AttrPhase)),
-		Started:   info.GetStartTime().AsTime(),
+		JobID:            info.GetExecution().GetWorkflowId(),
+		RunID:            info.GetExecution().GetRunId(),
+		Operation:        job.Operation(info.GetType().GetName()),
+		Platform:         keyword(attrs, durable.AttrPlatform),
+		ResourceLocation: info.GetTaskQueue(),
+		Image:            unc(keyword(attrs, durable.AttrImage)),
+		Output:           output(keyword(attrs, durable.AttrOutput)),
+		State:            state(info.GetStatus()),
+		Phase:            job.Phase(keyword(attrs, durable.AttrPhase)),
+		Started:          info.GetStartTime().AsTime(),
 	}
 	if s.Image == "" { // no worker has looked at the job yet
 		s.Image = unc(s.JobID)

@@ -35,6 +35,16 @@ func (c *Client) Get(ctx context.Context, id string) (job.Status, error) {
 	return v.status(ctx, d)
 }
 
+// Summary tells what the Temporal server knows of a job, without asking a
+// worker: as List does, at once.
+func (c *Client) Summary(ctx context.Context, id string) (job.Status, error) {
+	d, err := c.find(ctx, id)
+	if err != nil {
+		return job.Status{}, err
+	}
+	return described(d), nil
+}
+
 // view is what is known of one run. It is kept between the polls of a Watch,
 // so that the worker is asked only when the job has moved.
 type view struct {
@@ -98,7 +108,7 @@ func (v *view) ask(ctx context.Context, d *description) error {
 // answered adds to the server's view what only the worker knows.
 func (v *view) answered(s job.Status) job.Status {
 	a := *v.answer
-	a.JobID, a.RunID, a.State, a.Started, a.Ended = s.JobID, s.RunID, s.State, s.Started, s.Ended
+	a.JobID, a.RunID, a.ResourceLocation, a.State, a.Started, a.Ended = s.JobID, s.RunID, s.ResourceLocation, s.State, s.Started, s.Ended
 	a.Warnings = slices.Clone(a.Warnings)
 	if a.State != job.StateRunning {
 		a.Error, a.Result = nil, nil // as recorded, see settle

@@ -34,12 +34,26 @@ type Started struct {
 // StartOption changes how a job is started.
 type StartOption func(*startOptions)
 
-type startOptions struct{ requestID string }
+type startOptions struct {
+	requestID string
+	allowed   func(resourceLocation string) bool
+}
+
+// allows reports whether the caller may know of jobs of a resource location.
+func (o startOptions) allows(resourceLocation string) bool {
+	return o.allowed == nil || o.allowed(resourceLocation)
+}
 
 // RequestID makes Start idempotent: while the image's latest job is the one
 // that a request of that id started, starting again gives that job, whether it
 // still runs or not.
 func RequestID(id string) StartOption { return func(o *startOptions) { o.requestID = id } }
+
+// Allowed makes Start refuse requests for a resource location that it reports
+// false for, with job.Forbidden, and tell nothing of the jobs there.
+func Allowed(allowed func(resourceLocation string) bool) StartOption {
+	return func(o *startOptions) { o.allowed = allowed }
+}
 
 // Start starts an operation. The body is the specification's JSON. The error
 // is a *job.Error with job.BadRequest for a body that is not valid, with what
@@ -53,6 +67,9 @@ func (c *Client) Start(ctx context.Context, op job.Operation, body json.RawMessa
 	if err != nil {
 		return Started{}, err
 	}
+	if !o.allows(p.request.ResourceLocationID) {
+		return Started{}, job.Errorf(job.Forbidden, "Name a resource location that you may use, or ask for the right to use this one", "you may not start jobs in the resource location %q", p.request.ResourceLocationID)
+	}
 	id, err := p.request.WorkflowID()
 	if err != nil {
 		return Started{}, err
@@ -62,7 +79,7 @@ func (c *Client) Start(ctx context.Context, op job.Operation, body json.RawMessa
 		if err != nil && !isNotFound(err) {
 			return Started{}, failure("look for an earlier start of "+id, err)
 		}
-		if requestID(earlier) == o.requestID {
+		if requestID(earlier) == o.requestID && o.allows(earlier.GetWorkflowExecutionInfo().GetTaskQueue()) {
 			return again(earlier, p.warnings), nil
 		}
 	}
@@ -80,11 +97,12 @@ func (c *Client) Start(ctx context.Context, op job.Operation, body json.RawMessa
 	}
 	run, err := c.temporal.ExecuteWorkflow(ctx, options, string(op), body)
 	if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); running {
-		return c.alreadyRunning(ctx, id, o.requestID, p.warnings)
+		return c.alreadyRunning(ctx, id, o, p.warnings)
 	}
 	if err != nil {
 		return Started{}, failure("start "+id, err)
 	}
+	c.runs.add(run.GetRunID(), run.GetID())
 	started := Started{JobID: run.GetID(), RunID: run.GetRunID(), Warnings: p.warnings}
 	if !c.isServed(ctx, options.TaskQueue) {
 		started.Warnings = append(started.Warnings, fmt.Sprintf("no worker serves resource location %q at the moment: the job waits for one", options.TaskQueue))
@@ -151,15 +169,18 @@ func (p parsed) summary(op job.Operation) string {
 }
 
 // alreadyRunning answers a start that found the job id taken.
-func (c *Client) alreadyRunning(ctx context.Context, id, request string, warnings []string) (Started, error) {
+func (c *Client) alreadyRunning(ctx context.Context, id string, o startOptions, warnings []string) (Started, error) {
 	d, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
 		return Started{}, failure("look up the running job "+id, err)
 	}
-	if request != "" && requestID(d) == request {
+	info := d.GetWorkflowExecutionInfo()
+	if !o.allows(info.GetTaskQueue()) {
+		return Started{}, job.Errorf(job.AlreadyRunning, "Wait until it has ended", "the image has a running job of another resource location")
+	}
+	if o.requestID != "" && requestID(d) == o.requestID {
 		return again(d, warnings), nil
 	}
-	info := d.GetWorkflowExecutionInfo()
 	return Started{}, job.Errorf(job.AlreadyRunning, "Wait until it has ended, or cancel it",
 		"the image has a running job: %s %s (run %s), started at %s",
 		info.GetType().GetName(), id, info.GetExecution().GetRunId(), moment(info.GetStartTime().AsTime()))
@@ -190,10 +211,10 @@ func (c *Client) isServed(ctx context.Context, queue string) bool {
 	return err != nil || len(d.GetPollers()) > 0
 }
 
-func join(ops []job.Operation) string {
-	names := make([]string, len(ops))
-	for i, op := range ops {
-		names[i] = string(op)
+func join[T ~string](list []T) string {
+	names := make([]string, len(list))
+	for i, name := range list {
+		names[i] = string(name)
 	}
 	return strings.Join(names, ", ")
 }

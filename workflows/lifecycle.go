@@ -44,6 +44,7 @@ type lifecycle struct {
 	rivals   bool // another key was shown for it
 	access   durable.Access
 	target   job.Target
+	logs     keptLogs
 }
 
 // begin sets up the status and its query. It does not block: a query may come
@@ -62,6 +63,9 @@ func begin(ctx workflow.Context, op job.Operation) (*lifecycle, error) {
 		},
 	}
 	if err := j.openDoor(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.openLogs(ctx); err != nil {
 		return nil, err
 	}
 	err := workflow.SetQueryHandlerWithOptions(ctx, durable.QueryStatus, func() (job.Status, error) { return j.status, nil },
@@ -167,6 +171,7 @@ func (j *lifecycle) onCE(ctx workflow.Context, work func(ctx workflow.Context, q
 		if !isLost {
 			return err
 		}
+		j.noteLoss(ctx, lost)
 		if losses++; j.done > before {
 			losses = 1
 		}
@@ -232,7 +237,7 @@ func (e *ceLost) final(ces int, last string) error {
 // the platform is watched: a CE that stops is lost at once.
 func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
 	j.ces++
-	j.enrolled, j.rivals = durable.Enrolment{}, false
+	j.enrolled, j.rivals, j.logs.closed = durable.Enrolment{}, false, false
 	switch {
 	case j.ces == 1:
 		j.status.CE = seed.Name(j.key)
@@ -324,6 +329,7 @@ func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx wo
 	if err != nil && ctx.Err() == nil {
 		j.status.Error = durable.FromFailure(err) // to be seen while it is cleaned up
 	}
+	j.keepLog(dctx)
 	j.stoppedIn = j.status.Phase
 	_ = j.enter(dctx, job.PhaseTearDown)
 	destroyErr := j.destroyCE(dctx)
@@ -386,7 +392,7 @@ func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.
 }
 
 // Register registers the workflows of all operations under the names of the
-// specification, and the sweep.
+// specification, the sweep and the batch.
 func Register(r interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
 	RegisterDynamicWorkflow(w any, options workflow.DynamicRegisterOptions)
@@ -395,5 +401,6 @@ func Register(r interface {
 	r.RegisterWorkflowWithOptions(ReverseImage, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
 	r.RegisterWorkflowWithOptions(UpgradePVS, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
 	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: durable.WorkflowSweep})
+	r.RegisterWorkflowWithOptions(Batch, workflow.RegisterOptions{Name: durable.WorkflowBatch})
 	r.RegisterDynamicWorkflow(unknownOperation, workflow.DynamicRegisterOptions{})
 }

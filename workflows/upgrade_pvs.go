@@ -166,6 +166,7 @@ func (u *upgradePVS) boot(ctx workflow.Context) error {
 	if err := u.enter(ctx, job.PhaseBoot); err != nil {
 		return err
 	}
+	u.keepLog(ctx)
 	if err := u.discardCE(ctx); err != nil { // it holds the disk
 		return err
 	}
@@ -182,6 +183,7 @@ func (u *upgradePVS) boot(ctx workflow.Context) error {
 		return err
 	}
 	u.ended = end.Ended
+	u.noteFault(ctx, name, end.Fault)
 	if len(end.Screen) > 0 {
 		u.status.Guest = &job.GuestReport{Screen: end.Screen}
 	}

@@ -36,12 +36,14 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "imageport: interrupted: %s\n", err)
 		return exitInterrupted
 	}
-	code := job.CodeOf(err)
-	if code == "" {
-		fmt.Fprintf(a.err, "imageport: %s\n", err)
-		return exitFailed
+	code, text := job.CodeOf(err), err.Error()
+	if code != "" {
+		text = string(code) + ": " + text
 	}
-	fmt.Fprintf(a.err, "imageport: %s: %s\n", code, err)
+	if next := nextStep(err, cmd.CommandPath()); next != "" {
+		text += ". " + next
+	}
+	fmt.Fprintf(a.err, "imageport: %s\n", text)
 	switch code {
 	case job.JobCanceled:
 		return exitCanceled

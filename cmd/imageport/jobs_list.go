@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,14 +17,20 @@ import (
 
 func (a *app) jobsListCommand() *cobra.Command {
 	var f starter.Filter
+	var since string
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List jobs, the running ones first",
 		Example: `  imageport jobs list --state running
-  imageport jobs list --image win10 --limit 5
+  imageport jobs list --image 'win10*.vhdx' --since 24h --limit 5
+  imageport jobs list --state failed --since 2026-01-31 --platform vSphere
   imageport jobs list --operation convertToUefi -o json`,
 		Args: cobra.NoArgs,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
+			var err error
+			if f.Since, err = parseSince(since, time.Now()); err != nil {
+				return err
+			}
 			return a.jobs(ctx, func(c *starter.Client) error {
 				jobs, err := c.List(ctx, f)
 				if err != nil {
@@ -33,13 +41,40 @@ func (a *app) jobsListCommand() *cobra.Command {
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar((*string)(&f.State), "state", "", "only jobs in this `state`: running, completed, failed, canceled, terminated")
-	flags.StringVar((*string)(&f.Operation), "operation", "", "only this `operation`: convertToUefi, reverseImage, upgradePvs")
+	flags.StringVar((*string)(&f.State), "state", "", "only jobs in this `state`: "+strings.Join(stateNames, ", "))
+	flags.StringVar((*string)(&f.Phase), "phase", "", "only jobs in this `phase`, or that ended in it: "+strings.Join(phaseNames, ", "))
+	flags.StringVar((*string)(&f.Operation), "operation", "", "only this `operation`: "+strings.Join(operationNames, ", "))
 	flags.StringVar(&f.Platform, "platform", "", "only jobs on this `platform`")
 	flags.StringVar(&f.ResourceLocation, "resource-location", "", "only jobs of the resource location with this `id`")
-	flags.StringVar(&f.Image, "image", "", "only images with this `text` in their path or name")
+	flags.StringVar(&f.Image, "image", "", "only images with this `text` in their path or name; with * or ?, a pattern for the name")
+	flags.StringVar(&since, "since", "", "only jobs that were started since this `time`: 2026-01-31, 2026-01-31T10:00:00Z, or so long ago: 90m, 24h, 7d")
 	flags.IntVar(&f.Limit, "limit", 100, "at most this many")
+	complete(cmd, "state", stateNames)
+	complete(cmd, "phase", phaseNames)
+	complete(cmd, "operation", operationNames)
+	complete(cmd, "platform", platformNames)
 	return cmd
+}
+
+// parseSince reads a time, or how long ago it was. "" is the zero time.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(n)), nil
+		}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, job.Errorf(job.BadRequest, "Write a date such as 2026-01-31, a time such as 2026-01-31T10:00:00Z, or how long ago such as 24h or 7d", "--since %q is no time", text)
 }
 
 func (a *app) printList(jobs []job.Status) error {

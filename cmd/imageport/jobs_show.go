@@ -32,17 +32,25 @@ func (a *app) jobsShowCommand() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&screenshot, "screenshot", "", "new `file` for the screen at the end of the job's boot proof (PNG)")
+	cmd.Flags().StringVar(&screenshot, "screenshot", "", "new `file` for the screen at the end of the boot proof, or of the guest at its deadline (PNG)")
 	return cmd
 }
 
-// saveScreen writes the picture that a job's boot proof has.
+// saveScreen writes the picture that a job has: of the guest that did not end in
+// time, or of the end of its boot proof.
 func saveScreen(s job.Status, path string) error {
 	if path == "" {
 		return nil
 	}
-	if s.Result == nil || s.Result.Boot == nil || len(s.Result.Boot.Screenshot) == 0 {
-		return job.Errorf(job.BadRequest, `Leave --screenshot out; a job has one that has completed, and was started with "verify": "boot"`, "the job %s has no screenshot", s.JobID)
+	var screen []byte
+	if s.Guest != nil {
+		screen = s.Guest.Screen
 	}
-	return picture(path).save(s.Result.Boot.Screenshot)
+	if len(screen) == 0 && s.Result != nil && s.Result.Boot != nil {
+		screen = s.Result.Boot.Screenshot
+	}
+	if len(screen) == 0 {
+		return job.Errorf(job.BadRequest, `Leave --screenshot out; a job has one that was started with "verify": "boot" and has completed, or whose guest was on at its deadline`, "the job %s has no screenshot", s.JobID)
+	}
+	return picture(path).save(screen)
 }

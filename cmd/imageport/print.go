@@ -50,10 +50,13 @@ func (a *app) printStatus(s job.Status) error {
 	}
 	if s.Result != nil && s.Operation == job.OpReverseImage {
 		p.native(*s.Result)
+	} else if s.Result != nil && s.Operation == job.OpUpgradePVS {
+		p.upgraded(*s.Result)
 	} else if s.Result != nil {
 		p.result(*s.Result)
 	}
 	p.warnings(s.Warnings)
+	p.guest(s)
 	if s.Error != nil {
 		p.field("error", string(s.Error.Code)+": "+s.Error.Error())
 	}

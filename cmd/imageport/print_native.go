@@ -19,9 +19,7 @@ func (p *printer) native(r job.Result) {
 		names[i] = string(c)
 	}
 	p.field("drivers", strings.Join(names, ", "))
-	for _, f := range r.FixUps {
-		p.field("fix-up", fmt.Sprintf("%s: %s -> %s", f.What, present(f.Old), present(f.New)))
-	}
+	p.changes("fix-up", r.FixUps)
 	p.field("VM", r.VM)
 	p.field("crc32c", r.CRC32C)
 	if r.VerifiedBytes > 0 {

@@ -18,26 +18,28 @@ import (
 // lines stay.
 const plainInterval = 10 * time.Second
 
-// progress shows how a job gets on: on a terminal in one line that changes,
-// elsewhere in a line for each step.
+// progress shows how a job gets on: on a terminal in one line that changes, with
+// a line for each phase that is over; elsewhere in a line for each step.
 type progress struct {
-	w        io.Writer
-	terminal *os.File // nil where w is none
-	now      func() time.Time
+	w     io.Writer
+	width func() int // columns of the terminal; nil where w is none
+	now   func() time.Time
 
 	mu       sync.Mutex
 	last     *job.Status // shown last
 	warnings []string    // shown already
 	step     string      // shown last
 	shown    time.Time   // when
-	open     bool        // the cursor stands behind a line of ours
+	phase    job.Phase   // on the terminal
+	pace     pace
+	open     bool // the cursor stands behind a line of ours
 }
 
 func newProgress(w io.Writer, now func() time.Time) *progress {
 	p := &progress{w: w, now: now}
-	if f, ok := w.(*os.File); ok {
+	if f, ok := w.(*os.File); ok && os.Getenv("TERM") != "dumb" {
 		if _, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-			p.terminal = f
+			p.width = func() int { return columns(f) }
 		}
 	}
 	return p
@@ -49,6 +51,7 @@ func (p *progress) show(s job.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last = &s
+	p.pace.note(p.now(), s)
 	p.print(s)
 }
 
@@ -90,20 +93,22 @@ func (p *progress) print(s job.Status) {
 	if s.State != job.StateRunning {
 		return
 	}
+	elapsed := p.now().Sub(s.Started).Round(time.Second)
+	if p.width != nil {
+		p.draw(s, elapsed)
+		return
+	}
 	step := string(s.Phase)
 	text := step
 	if s.Progress != nil {
 		step += " " + s.Progress.Step
 		text += ": " + progressText(*s.Progress)
 	}
-	text = fmt.Sprintf("%6s  %s", p.now().Sub(s.Started).Round(time.Second), plain(text))
-	if p.terminal != nil {
-		fmt.Fprintf(p.w, "\r%s\x1b[K", cut(text, p.width()-1))
-		p.open = true
-		return
+	if rate, left, ok := p.pace.of(p.now()); ok && rate > 0 {
+		text += fmt.Sprintf(", %s/s%s", sizeText(rate), leftText(", ", left))
 	}
 	if step != p.step || p.now().Sub(p.shown) >= plainInterval {
-		fmt.Fprintln(p.w, text)
+		fmt.Fprintf(p.w, "%6s  %s\n", elapsed, plain(text))
 		p.step, p.shown = step, p.now()
 	}
 }
@@ -122,8 +127,9 @@ func (p *progress) clear() {
 	}
 }
 
-func (p *progress) width() int {
-	size, err := unix.IoctlGetWinsize(int(p.terminal.Fd()), unix.TIOCGWINSZ)
+// columns is how wide a terminal is.
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
 		return 80
 	}

@@ -19,6 +19,8 @@ type Engine struct {
 	Dial func(ctx context.Context, where job.StorageLocation) (share.Store, error)
 	// Disk opens output disks.
 	Disk Disks
+	// Journal is what the agent has logged; nil is nothing.
+	Journal *Journal
 
 	copies copies
 }

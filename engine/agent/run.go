@@ -18,6 +18,10 @@ func Run(ctx context.Context, c client.Client, queue string, e *Engine) error {
 	// What an agent that was killed has left mounted is in nobody's way, but it
 	// adds up.
 	_ = ntfsmount.CleanStale(os.TempDir())
+	interceptors := []interceptor.WorkerInterceptor{&durable.Interceptor{}}
+	if e.Journal != nil {
+		interceptors = append(interceptors, &noting{journal: e.Journal})
+	}
 	fatal := make(chan error, 1)
 	w := worker.New(c, queue, worker.Options{
 		DisableWorkflowWorker:              true,
@@ -31,7 +35,7 @@ func Run(ctx context.Context, c client.Client, queue string, e *Engine) error {
 			default: // the first one is enough
 			}
 		},
-		Interceptors: []interceptor.WorkerInterceptor{&durable.Interceptor{}},
+		Interceptors: interceptors,
 	})
 	Register(w, e)
 	if err := w.Start(); err != nil {

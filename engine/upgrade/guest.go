@@ -84,9 +84,9 @@ func Judge(ctx context.Context, t Task, a Approval, d reverse.Disk, how Ended) (
 		return Outcome{}, err
 	}
 	var out Outcome
-	out.Guest.Log = read.Log
+	out.Guest.Log = job.Redact(read.Log)
 	for _, l := range read.Logs {
-		out.Guest.Logs = append(out.Guest.Logs, job.GuestLog{Name: l.Name, Tail: l.Tail})
+		out.Guest.Logs = append(out.Guest.Logs, job.GuestLog{Name: l.Name, Tail: job.Redact(l.Tail)})
 	}
 	s := read.State
 	if s != nil && s.Job != t.Copy.Job {

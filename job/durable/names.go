@@ -11,6 +11,10 @@ import (
 // QueryStatus is the query that every job answers with a job.Status.
 const QueryStatus = "status"
 
+// QueryLogs is the query that every job answers with job.Logs: what was handed
+// over so far.
+const QueryLogs = "logs"
+
 // UpdateEnrol is the update with which the gateway tells a job that a
 // Compositing Engine (CE) has come, with an Enrolment. The job accepts one key
 // for the CE that it has made last, and no other.

@@ -33,6 +33,9 @@ const (
 	CleansUp  = "cleanup" // as Works, and takes its time to be canceled
 )
 
+// CELog is what the Compositing Engine of a job that has ended has logged.
+const CELog = "level=INFO msg=enrolled\nlevel=WARN msg=\"has failed\" password=hunter2\n"
+
 // Size is the number of bytes that Works has to do; it has done half of them.
 const Size = 1 << 30
 
@@ -107,6 +110,16 @@ func convertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, 
 		CE: "ce-0123456789ab", Started: workflow.Now(ctx), Warnings: warnings,
 	}
 	err = workflow.SetQueryHandler(ctx, durable.QueryStatus, func() (job.Status, error) { return status, nil })
+	if err != nil {
+		return nil, err
+	}
+	err = workflow.SetQueryHandler(ctx, durable.QueryLogs, func() (job.Logs, error) {
+		logs := job.Logs{JobID: status.JobID, RunID: status.RunID}
+		if status.State != job.StateRunning {
+			logs.Add(job.Log{Source: job.LogCE, Name: status.CE, At: status.Started, Text: CELog})
+		}
+		return logs, nil
+	})
 	if err != nil {
 		return nil, err
 	}
