@@ -104,6 +104,7 @@ var floors = map[string]int{
 	"workflows":        11,
 	"observe":          9,
 	"starter":          12,
+	"starter/httpapi":  13,
 	"worker":           12,
 	"config":           13,
 	"worker/installed": 14,
