@@ -8,9 +8,9 @@ PLATFORM ?= local
 # the validators of what we write.
 PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gcc-mingw-w64-x86-64-win32 gdisk gnu-efi libhivex-bin \
 	libc6-dev msitools mtools nsis ntfs-3g ovmf \
-	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient wimtools wine wine64 wixl xorriso xz-utils
+	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient systemd wimtools wine wine64 wixl xorriso xz-utils
 
-.PHONY: help test demo lint unit fuzz bench conformance peers packages tools runner build fetch appliance clean
+.PHONY: help test demo lint unit fuzz bench conformance peers packages tools runner build fetch appliance postgres clean webui
 
 help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
@@ -22,6 +22,8 @@ help:
 	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
 	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
 	@echo 'make conformance    docs/conformance.md: what each platform passes of the suite'
+	@echo 'make postgres       the compose file as processes: PostgreSQL, its Temporal server (built in minutes), a job'
+	@echo 'make webui          jobs in the Temporal Web UI, in Chromium'
 	@echo 'make fuzz           fuzz every parser, FUZZTIME each (default $(FUZZTIME))'
 
 test: packages tools build fetch lint unit fuzz
@@ -51,6 +53,13 @@ peers: tools
 	go test -count=1 -tags peer -run TestAzurite ./platforms/azure
 	cd platforms/gcp/fakegcs && go test -count=1 .
 
+# Jobs in Temporal's Web UI, in a real browser. SHOTS=1 renews the pictures of
+# docs/webui.md.
+webui: packages tools
+	@testkit/packages.sh chromium fonts-dejavu-core
+	go vet -tags webui ./testkit/webui
+	go test -count=1 -tags webui ./testkit/webui $(if $(SHOTS),-args -shots $(CURDIR)/docs/images/webui)
+
 # What the suite of all drivers says of each, in the documentation.
 conformance: packages tools build
 	rm -rf build/conformance
@@ -67,6 +76,7 @@ bench: packages tools build fetch
 	go run ./bench/lab
 	go run ./bench/reverse
 	go run ./bench/share
+	go run ./bench/upgrade
 
 build: $(RUNNER)
 	go build -trimpath -o bin/imageport ./cmd/imageport
@@ -83,6 +93,16 @@ fetch: build
 
 appliance: fetch
 	@bin/imageport appliance build --out $(APPLIANCE) --refresh $(REFRESHED) --formats raw,ova --bios
+
+# All of docker-compose.yml as processes, with the Temporal server that it names.
+postgres: packages tools build bin/temporal-server
+	@testkit/packages.sh netcat-openbsd postgresql
+	go test -count=1 -tags postgres -v -run 'TestPostgres|TestContainer' ./testkit/deploytest
+
+# The release in docker-compose.yml, which a test compares.
+bin/temporal-server:
+	GOBIN=$(CURDIR)/build/server go install -ldflags '-s -w' go.temporal.io/server/cmd/server@v1.32.1 go.temporal.io/server/cmd/tools/sql@v1.32.1
+	mv build/server/sql bin/temporal-sql-tool && mv build/server/server $@
 
 lint: tools $(RUNNER)
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -102,12 +122,18 @@ fuzz: $(RUNNER)
 packages:
 	@testkit/packages.sh $(PACKAGES)
 
-tools: bin/temporal bin/staticcheck bin/workflowcheck
+tools: bin/temporal bin/staticcheck bin/workflowcheck bin/promtool
 
 # The Temporal CLI with its dev server lives in a module of its own: in ours it
 # would change our dependencies and not compile.
 bin/temporal: tools/go.mod tools/go.sum
 	cd tools && go build -trimpath -ldflags '-s -w -X github.com/temporalio/cli/temporalcli.Version=1.5.1' -o ../$@ github.com/temporalio/cli/cmd/temporal
+
+# Prometheus' checker of rules, without the server and its pages.
+bin/promtool:
+	@mkdir -p bin && rm -rf build/prometheus && mkdir -p build/prometheus
+	cd build/prometheus && apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool > promtool
+	chmod +x build/prometheus/promtool && mv build/prometheus/promtool $@ && rm -rf build/prometheus
 
 bin/staticcheck: tools/lint/go.mod tools/lint/go.sum
 	cd tools/lint && go build -trimpath -o ../../$@ honnef.co/go/tools/cmd/staticcheck

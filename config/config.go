@@ -57,6 +57,14 @@ type Config struct {
 	Catalogue Catalogue `toml:"catalogue"`
 	// Sweep says how what jobs left behind is looked for.
 	Sweep Sweep `toml:"sweep"`
+	// Serve is the HTTP API.
+	Serve Serve `toml:"serve"`
+	// Log, Metrics and Traces say what the processes tell of themselves.
+	Log     Log     `toml:"log"`
+	Metrics Metrics `toml:"metrics"`
+	Traces  Traces  `toml:"traces"`
+	// Versioning has Temporal know the worker's release.
+	Versioning Versioning `toml:"versioning"`
 
 	// Path is the file that the configuration came from, "" if there is none.
 	Path string `toml:"-"`
@@ -278,7 +286,10 @@ func complete(c Config, dir string) (Config, error) {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
-	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance, &c.XenServer.Appliance, &c.Azure.Appliance, &c.GCP.Appliance, &c.Catalogue.Dir} {
+	if err := c.Serve.complete(dir); err != nil {
+		return Config{}, err
+	}
+	for _, path := range []*string{&c.Local.StateDir, &c.Local.AgentProgram, &c.Gateway.Key, &c.QEMU.Image, &c.QEMU.StateDir, &c.QEMU.OutputDir, &c.Local.OutputDir, &c.VSphere.Appliance, &c.XenServer.Appliance, &c.Azure.Appliance, &c.GCP.Appliance, &c.Catalogue.Dir, &c.Serve.KeysFile, &c.Serve.CertFile, &c.Serve.KeyFile} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
@@ -289,6 +300,9 @@ func complete(c Config, dir string) (Config, error) {
 		}
 	}
 	if err := c.Catalogue.validate(); err != nil {
+		return Config{}, err
+	}
+	if err := c.validateObserving(); err != nil {
 		return Config{}, err
 	}
 	if c.VSphere.Appliance != "" && c.VSphere.Template != "" {

@@ -49,6 +49,7 @@ func TestDefaults(t *testing.T) {
 		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
 		QEMU:        config.QEMU{StateDir: filepath.Join(h, ".local/state/imageport/qemu")},
 		Sweep:       config.Sweep{Every: 15 * time.Minute},
+		Serve:       config.Serve{Listen: "127.0.0.1:8088", KeysFile: filepath.Join(h, ".config/imageport/api-keys.json")},
 		Local:       config.Local{StateDir: filepath.Join(h, ".local/state/imageport/ce")},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -118,6 +119,14 @@ dir = "installers"
 [sweep]
 every = "1h"
 off = true
+
+[serve]
+listen = "127.0.0.1:9000"
+keys_file = "keys.json"
+cert_file = "cert.pem"
+key_file = "/etc/key.pem"
+max_streams = 7
+no_credentials = true
 `)
 	got, err := config.Load(path)
 	want := config.Config{
@@ -129,6 +138,7 @@ off = true
 		VSphere:   config.VSphere{Appliance: filepath.Join(h, "site/ce.ova"), MemoryMB: 512, CPUs: 4},
 		Catalogue: config.Catalogue{Dir: filepath.Join(h, "site/installers")},
 		Sweep:     config.Sweep{Every: time.Hour, Off: true},
+		Serve:     config.Serve{Listen: "127.0.0.1:9000", KeysFile: filepath.Join(h, "site/keys.json"), CertFile: filepath.Join(h, "site/cert.pem"), KeyFile: "/etc/key.pem", MaxStreams: 7, NoCredentials: true},
 		Path:      path,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -58,8 +58,22 @@ type Config struct {
 	// Platforms are further platforms, which the caller closes when the worker has
 	// stopped. One called "local" replaces our own.
 	Platforms platforms.Registry
+	// Version is what Temporal is told of the worker's release; the zero value is
+	// nothing.
+	Version Version
 	// Interceptors are called around ours, the first one outermost.
 	Interceptors []interceptor.WorkerInterceptor
+}
+
+// Version is a worker's release, as Temporal's worker versioning has it.
+type Version struct {
+	// Deployment is the name that all releases of the worker share, BuildID that
+	// of this one.
+	Deployment, BuildID string
+	// Pinned has jobs stay with the release that they began with. Otherwise they
+	// move to the current one with their next step, which every release can take
+	// over.
+	Pinned bool
 }
 
 // Gateway says where Compositing Engines find the worker.

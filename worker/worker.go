@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 	"golang.org/x/sync/errgroup"
 
 	"imageport/activities"
@@ -61,6 +62,7 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 		Interceptors:                 append(slices.Clone(cfg.Interceptors), interceptor.WorkerInterceptor(&durable.Interceptor{})),
 		MaxHeartbeatThrottleInterval: durable.HeartbeatInterval,
 		WorkerStopTimeout:            stopTimeout,
+		DeploymentOptions:            cfg.Version.options(),
 		OnFatalError: func(err error) {
 			select {
 			case w.fatal <- err:
@@ -79,6 +81,22 @@ func New(c client.Client, cfg Config) (*Worker, error) {
 		CELifetime:  cfg.CELifetime,
 	})
 	return w, nil
+}
+
+// options are the SDK's for the version.
+func (v Version) options() worker.DeploymentOptions {
+	if v.Deployment == "" {
+		return worker.DeploymentOptions{}
+	}
+	behavior := workflow.VersioningBehaviorAutoUpgrade
+	if v.Pinned {
+		behavior = workflow.VersioningBehaviorPinned
+	}
+	return worker.DeploymentOptions{
+		UseVersioning:             true,
+		Version:                   worker.WorkerDeploymentVersion{DeploymentName: v.Deployment, BuildID: v.BuildID},
+		DefaultVersioningBehavior: behavior,
+	}
 }
 
 // openPlatforms gives the worker its platforms.

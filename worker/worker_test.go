@@ -255,7 +255,7 @@ func TestDialer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "files.json"), []byte(`{"username":"u","password":"p"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dial := agent.Dialer(func(ctx context.Context, id string) (share.Credential, error) {
+	dial := agent.Dialer(func(ctx context.Context, id, _ string) (share.Credential, error) {
 		_, err := wallet.Dir(dir).Credential(ctx, id)
 		return share.Credential{Username: "u", Password: "p"}, err
 	}, share.Options{DialTimeout: time.Second})

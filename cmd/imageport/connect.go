@@ -21,8 +21,9 @@ const dialTimeout = 10 * time.Second
 
 // connect connects to Temporal. It is the only way to it, for the worker and the
 // command line alike: environment and profile file, with the
-// flags on top. The options returned have the address and namespace in use.
-func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, client.Options, error) {
+// flags on top, and what with adds. The options returned have the address and
+// namespace in use.
+func (a *app) connect(ctx context.Context, logger *slog.Logger, with ...func(*client.Options) error) (client.Client, client.Options, error) {
 	o, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.profile})
 	if err != nil {
 		return nil, o, job.Errorf(job.BadRequest, "Correct Temporal's environment variables or profile file", "how to reach Temporal: %w", err)
@@ -31,6 +32,11 @@ func (a *app) connect(ctx context.Context, logger *slog.Logger) (client.Client, 
 	o.Namespace = cmp.Or(a.namespace, o.Namespace, client.DefaultNamespace)
 	o.ConnectionOptions.DialOptions = append(o.ConnectionOptions.DialOptions, durable.PatientHeartbeats())
 	o.Logger = log.NewStructuredLogger(logger)
+	for _, add := range with {
+		if err := add(&o); err != nil {
+			return nil, o, err
+		}
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := client.DialContext(dialCtx, o)

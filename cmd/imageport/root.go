@@ -62,7 +62,7 @@ terminated, 130 interrupted.`,
 	flags.StringVar(&a.profile, "profile", "", "`name` of the profile in Temporal's profile file (default $TEMPORAL_PROFILE or default)")
 	flags.VarP(&a.output, "output", "o", "print `text or json`")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(outputText), string(outputJSON)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
-	root.AddCommand(a.workerCommand(), a.agentCommand(), a.startCommand(), a.jobsCommand(), a.sweepCommand(), a.diskCommand(), a.imageCommand(), a.applianceCommand(), a.credentialsCommand(), a.catalogueCommand(), a.labCommand(), a.versionCommand())
+	root.AddCommand(a.workerCommand(), a.agentCommand(), a.startCommand(), a.jobsCommand(), a.batchCommand(), a.sweepCommand(), a.serveCommand(), a.diskCommand(), a.imageCommand(), a.applianceCommand(), a.credentialsCommand(), a.catalogueCommand(), a.labCommand(), a.healthCommand(), a.versionCommand())
 	return root
 }
 

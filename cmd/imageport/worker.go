@@ -3,12 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"net"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
 
 	"imageport/config"
 	"imageport/engine/upgrade"
@@ -21,6 +21,7 @@ import (
 
 func (a *app) workerCommand() *cobra.Command {
 	var resourceLocation string
+	var log *logging
 	cmd := &cobra.Command{
 		Use:   "worker",
 		Short: "Serve a resource location",
@@ -30,13 +31,14 @@ worker of the resource location runs again.`,
 		Example: `  imageport worker --resource-location 5f3b
   TEMPORAL_ADDRESS=temporal:7233 imageport worker --config /etc/imageport/config.toml`,
 		Args: cobra.NoArgs,
-		RunE: a.do(func(ctx context.Context, _ []string) error { return a.runWorker(ctx, resourceLocation) }),
+		RunE: a.do(func(ctx context.Context, _ []string) error { return a.runWorker(ctx, resourceLocation, log) }),
 	}
+	log = logFlags(cmd)
 	cmd.Flags().StringVar(&resourceLocation, "resource-location", "", "`id` of the resource location, which is the task queue (default: the configuration's)")
 	return cmd
 }
 
-func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
+func (a *app) runWorker(ctx context.Context, resourceLocation string, log *logging) error {
 	cfg, err := config.Load(a.config)
 	if err != nil {
 		return err
@@ -45,8 +47,16 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(a.err, nil))
-	c, o, err := a.connect(ctx, logger)
+	version, err := workerVersion(cfg.Versioning)
+	if err != nil {
+		return err
+	}
+	telemetry, logger, err := a.telemetry(ctx, log, cfg, "imageport-worker", cfg.Metrics.Listen)
+	if err != nil {
+		return err
+	}
+	defer closeTelemetry(ctx, telemetry, logger)
+	c, o, err := a.connect(ctx, logger, telemetry.Connect)
 	if err != nil {
 		return err
 	}
@@ -78,6 +88,8 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		Platforms:        placed.Registry,
 		SweepEvery:       sweepEvery(cfg.Sweep),
 		Log:              logger,
+		Interceptors:     telemetry.Interceptors(),
+		Version:          version,
 		QEMU: qemu.Config{Image: cfg.QEMU.Image, StateDir: cfg.QEMU.StateDir, Accel: cfg.QEMU.Accel, Firmware: cfg.QEMU.Firmware,
 			MemoryMB: cfg.QEMU.MemoryMB, CPUs: cfg.QEMU.CPUs, Network: cfg.QEMU.Network, OutputDir: cfg.QEMU.OutputDir},
 	})
@@ -88,7 +100,31 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string) error {
 		logger.Warn("a Compositing Engine on QEMU's user network reaches what listens on localhost, and so this Temporal server, which asks nobody who he is: good for a demo. Set network under [qemu] to a bridge, or protect the server", "temporal", o.HostPort)
 	}
 	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
-	return w.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	// The metrics are there until the worker has stopped.
+	observed, done := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer done()
+		return w.Run(ctx)
+	})
+	group.Go(func() error { return telemetry.Serve(observed) })
+	group.Go(func() error {
+		telemetry.Follow(ctx, c, o.Namespace, cmp.Or(resourceLocation, cfg.ResourceLocation))
+		return nil
+	})
+	return group.Wait()
+}
+
+// workerVersion is what Temporal is told of the worker's release.
+func workerVersion(v config.Versioning) (worker.Version, error) {
+	if v.Deployment == "" {
+		return worker.Version{}, nil
+	}
+	id := cmp.Or(v.BuildID, buildVersion().Revision)
+	if id == "" {
+		return worker.Version{}, job.Errorf(job.BadRequest, "Set build_id under [versioning] in the configuration", "the program does not know which release it is")
+	}
+	return worker.Version{Deployment: v.Deployment, BuildID: id, Pinned: v.Behavior == config.BehaviorPinned}, nil
 }
 
 // catalogueOf says where the installers are.
