@@ -74,6 +74,7 @@ bench: packages tools build fetch
 	go run ./bench/convert
 	go run ./bench/copy
 	go run ./bench/lab
+	go run ./bench/load
 	go run ./bench/reverse
 	go run ./bench/share
 	go run ./bench/upgrade

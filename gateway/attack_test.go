@@ -91,7 +91,7 @@ func TestEnrolmentRace(t *testing.T) {
 			continue
 		}
 		won++
-		if _, err := session.Credential(t.Context(), "files"); err == nil {
+		if _, err := session.Credential(t.Context(), "files", "127.0.0.1"); err == nil {
 			t.Error("the winner still gets credentials")
 		}
 		session.Close()
@@ -164,7 +164,7 @@ func TestSecondJobOnTheImage(t *testing.T) {
 		t.Fatalf("workflows %q and %q, CEs %s and %s", run.GetID(), again.GetID(), old.Name, next.Name)
 	}
 	says := "the job has no Compositing Engine"
-	_, err = session.Credential(t.Context(), "files")
+	_, err = session.Credential(t.Context(), "files", "127.0.0.1")
 	l.denied("the credential", err, says)
 	_, err = enrol.Open(t.Context(), old, quiet())
 	l.denied("the old token with a new key", err, says)
@@ -306,7 +306,7 @@ func TestPanic(t *testing.T) {
 	_, s := l.start("win10")
 	session := l.enrolled(s)
 	for range 2 {
-		_, err := session.Credential(t.Context(), "files")
+		_, err := session.Credential(t.Context(), "files", "127.0.0.1")
 		if err == nil || !strings.Contains(err.Error(), "has a defect") || strings.Contains(err.Error(), "a defect\n") {
 			t.Errorf("got %v", err)
 		}
@@ -349,6 +349,6 @@ func TestReset(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the job asked for no CE")
 	}
-	_, err = session.Credential(t.Context(), "files")
+	_, err = session.Credential(t.Context(), "files", "127.0.0.1")
 	l.denied("a certificate of before", err, "has not enrolled with this key")
 }

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -239,7 +240,7 @@ func TestExpiredCertificate(t *testing.T) {
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it would try for longer
 	defer cancel()
-	if _, err := session.Credential(soon, "files"); err == nil {
+	if _, err := session.Credential(soon, "files", "127.0.0.1"); err == nil {
 		t.Error("it still gets a credential")
 	}
 }
@@ -268,19 +269,49 @@ func TestCredentials(t *testing.T) {
 	l := newLocation(t, nil)
 	run, s := l.start("win10")
 	session := l.enrolled(s)
-	if c, err := session.Credential(t.Context(), "files"); err != nil || c.Username != "ips" || c.Password != "s3cret" {
+	if c, err := session.Credential(t.Context(), "files", "127.0.0.1"); err != nil || c.Username != "ips" || c.Password != "s3cret" {
 		t.Errorf("the job's share: %q, %v", c.Username, err)
 	}
 	for _, id := range []string{"vcenter", "sealed", "other", "", "FILES"} {
-		_, err := session.Credential(t.Context(), id)
+		_, err := session.Credential(t.Context(), id, "127.0.0.1")
 		l.denied(id, err, "names no share with credential")
 	}
 	if err := l.client.CancelWorkflow(t.Context(), run.GetID(), run.GetRunID()); err != nil {
 		t.Fatal(err)
 	}
 	_ = run.Get(t.Context(), nil)
-	_, err := session.Credential(t.Context(), "files")
+	_, err := session.Credential(t.Context(), "files", "127.0.0.1")
 	l.denied("a job that has ended", err, "does not run")
+}
+
+// A credential that names hosts is given for no other, whoever asks.
+func TestCredentialHosts(t *testing.T) {
+	l := newLocation(t, func(c *gateway.Config) {
+		c.Credential = func(context.Context, string) (enrol.CredentialReply, error) {
+			return enrol.CredentialReply{Username: "ips", Password: "s3cret", Hosts: job.Hosts{"files.example.com", "10.0.0.0/8"}}, nil
+		}
+	})
+	_, s := l.start("win10")
+	session := l.enrolled(s)
+	for _, host := range []string{"FILES.example.com", "10.7.7.7"} {
+		c, err := session.Credential(t.Context(), "files", host)
+		if err != nil || c.Password != "s3cret" || len(c.Hosts) != 2 {
+			t.Errorf("%s: %q, %v", host, c.Username, err)
+		}
+	}
+	// "" is what an agent of an earlier release says.
+	for _, host := range []string{"evil.example.com", "127.0.0.1", ""} {
+		c, err := session.Credential(t.Context(), "files", host)
+		if job.CodeOf(err) != job.CredentialNotForHost || c.Password != "" {
+			t.Errorf("%q: %v", host, err)
+		}
+		if says := fmt.Sprintf("is not for the host %q", host); !strings.Contains(strings.ReplaceAll(l.log.String(), `\"`, `"`), says) {
+			t.Errorf("the log does not say %q", says)
+		}
+	}
+	if strings.Contains(l.log.String(), "s3cret") {
+		t.Error("the log holds a secret")
+	}
 }
 
 // What the wallet says reaches the job with its code.
@@ -291,7 +322,7 @@ func TestWalletRefuses(t *testing.T) {
 		}
 	})
 	_, s := l.start("win10")
-	_, err := l.enrolled(s).Credential(t.Context(), "files")
+	_, err := l.enrolled(s).Credential(t.Context(), "files", "127.0.0.1")
 	if job.CodeOf(err) != job.UnknownCredential || err.Error() != "there is no credential. Add it" {
 		t.Errorf("got %v", err)
 	}

@@ -45,7 +45,8 @@ type Config struct {
 	// Client and Namespace are the worker's way to Temporal.
 	Client    client.Client
 	Namespace string
-	// Credential gives a credential of a share.
+	// Credential gives a credential of a share, with the hosts that it is for. The
+	// gateway gives it to CEs for these only.
 	Credential func(ctx context.Context, id string) (enrol.CredentialReply, error)
 	// ShareDriver is the SMB library that CEs are to use.
 	ShareDriver string
@@ -252,6 +253,12 @@ func (g *Gateway) Credential(ctx context.Context, r enrol.CredentialRequest) (en
 		return enrol.CredentialReply{}, deny("the job's request names no share with credential %.100q", r.ID)
 	}
 	reply, err := g.cfg.Credential(ctx, r.ID)
+	if err == nil {
+		// The worker has refused such a job already: whoever asks now is no good CE.
+		if err = reply.Hosts.Check(r.ID, r.Host); err != nil {
+			g.cfg.Log.Warn("gateway: credential refused", "cause", err, "ce", who.CE, "job", who.Job)
+		}
+	}
 	if refusal, ok := errors.AsType[*job.Error](err); ok {
 		return enrol.CredentialReply{Error: refusal}, nil
 	}

@@ -80,7 +80,7 @@ func TestRenewalAndRestart(t *testing.T) {
 	l.cfg.Listen = l.gateway.Addr()
 	l.open() // a second worker on the port: the kernel chooses one of them for each connection
 	for end := time.Now().Add(2 * life); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if c, err := session.Credential(t.Context(), "files"); err != nil || c.Password != "s3cret" || c.Domain != "d" {
+		if c, err := session.Credential(t.Context(), "files", "127.0.0.1"); err != nil || c.Password != "s3cret" || c.Domain != "d" {
 			t.Fatalf("got %q, %v", c.Username, err)
 		}
 	}

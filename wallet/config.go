@@ -28,6 +28,9 @@ type Config struct {
 	KeyFile string `toml:"key_file"`
 	// Vault is for the provider "vault".
 	Vault VaultConfig `toml:"vault"`
+	// RequireHosts has the wallet give no credential of the type
+	// UsernamePassword that is for any host.
+	RequireHosts bool `toml:"require_hosts"`
 }
 
 const (
@@ -43,7 +46,7 @@ func DirConfig(path string) Config { return Config{Provider: ProviderDir, Path: 
 // Complete fills in the defaults, and makes paths absolute, which are relative
 // to dir. Where dir is empty, paths that are not given stay so.
 func (c Config) Complete(dir string) Config {
-	if c == (Config{}) {
+	if c == (Config{RequireHosts: c.RequireHosts}) {
 		if st, err := os.Stat(filepath.Join(dir, defaultDir)); dir != "" && err == nil && st.IsDir() {
 			c.Provider = ProviderDir
 		}
@@ -108,6 +111,14 @@ func Open(c Config) (Catalog, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	w, err := c.open()
+	if err != nil || !c.RequireHosts {
+		return w, err
+	}
+	return requiring{w}, nil
+}
+
+func (c Config) open() (Catalog, error) {
 	switch c.Provider {
 	case ProviderDir:
 		return Dir(c.Path), nil

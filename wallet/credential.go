@@ -28,6 +28,9 @@ type Credential struct {
 	ID string
 	// Value is a UsernamePassword, an Azure or a GCP.
 	Value Value
+	// Hosts are those that a UsernamePassword is for; none is any host. The
+	// hosts of Azure and the Google Cloud are the same for everybody.
+	Hosts job.Hosts
 }
 
 // Value is what a credential consists of, by its type.
@@ -43,9 +46,22 @@ type Value interface {
 	encode() any
 }
 
-// UsernamePassword gives the credential for an SMB share, a vCenter or a
-// XenServer. If it is one of another type, the error is a *job.Error with code
-// UNKNOWN_CREDENTIAL.
+// UsernamePasswordFor gives the credential for an SMB share, a vCenter or a
+// XenServer on that host, as the request calls it. The error for a host that it
+// is not for is that of job.Hosts.Check, and else that of UsernamePassword.
+func (c Credential) UsernamePasswordFor(host string) (UsernamePassword, error) {
+	u, err := c.UsernamePassword()
+	if err == nil {
+		err = c.Hosts.Check(c.ID, host)
+	}
+	if err != nil {
+		return UsernamePassword{}, err
+	}
+	return u, nil
+}
+
+// UsernamePassword gives the credential without regard to its Hosts. If it is
+// one of another type, the error is a *job.Error with code UNKNOWN_CREDENTIAL.
 func (c Credential) UsernamePassword() (UsernamePassword, error) { return as[UsernamePassword](c) }
 
 // Azure gives the credential of an application in Azure, or an error as that of
@@ -81,7 +97,13 @@ func (c Credential) Validate() error {
 	if c.Value == nil {
 		return errors.New("it has no value")
 	}
-	return c.Value.validate()
+	if err := c.Value.validate(); err != nil {
+		return err
+	}
+	if len(c.Hosts) > 0 && c.Type() != TypeUsernamePassword {
+		return fmt.Errorf("it names hosts, which are for the type %s", TypeUsernamePassword)
+	}
+	return c.Hosts.Validate()
 }
 
 // maxIDBytes keeps "<id>.json" and its temporary name within the length of a
@@ -129,7 +151,7 @@ func (c Credential) LogValue() slog.Value {
 func (c Credential) MarshalJSON() ([]byte, error) { return json.Marshal(c.metadata()) }
 
 func (c Credential) metadata() Metadata {
-	m := Metadata{ID: c.ID, Type: c.Type()}
+	m := Metadata{ID: c.ID, Type: c.Type(), Hosts: c.Hosts}
 	if c.Value != nil {
 		m.Username, m.Domain = c.Value.principal()
 	}

@@ -150,7 +150,7 @@ func (d *Directory) missing(id string) error {
 }
 
 // mountedFiles are the files of a mounted secret: the keys of all types.
-var mountedFiles = []string{"type", "username", "password", "domain", "tenantId", "clientId", "clientSecret", "secret", "serviceAccountKey", "key"}
+var mountedFiles = []string{"type", "hosts", "username", "password", "domain", "tenantId", "clientId", "clientSecret", "secret", "serviceAccountKey", "key"}
 
 // readMounted reads the files of <id>/.
 func (d *Directory) readMounted(root *os.Root, id string) (entry, error) {

@@ -40,9 +40,12 @@ func (d *Directory) Add(ctx context.Context, c Credential, replace bool) (Metada
 	case file && !replace:
 		return Metadata{}, fmt.Errorf("the credential %q in the wallet directory %s: %w", c.ID, d.path, ErrExists)
 	case file:
-		// What cannot be used is replaced as well; only its age is lost.
-		if old, err := d.read(c.ID); err == nil && !old.created.IsZero() {
-			e.created = old.created
+		old, err := readOwn(d.file(c.ID), maxEntryBytes, 0) // whatever its mode: it is replaced
+		if err != nil {
+			return Metadata{}, fmt.Errorf("the credential %q that is to be replaced: %w", c.ID, err)
+		}
+		if err := e.inherit(old); err != nil {
+			return Metadata{}, err
 		}
 	}
 	object, err := encodeEntry(e)

@@ -11,6 +11,10 @@
 //
 // A credential is a JSON object with the keys of the Credential Wallet API.
 // Common to all are id and type; createdAt and updatedAt (RFC 3339) are shown.
+// A UsernamePassword may have hosts, a list of strings or a string with commas:
+// the hosts that it is for (job.Hosts). Requests name both a credential and a
+// host, and whoever writes one could have the password, or what NTLM makes of
+// it, sent to a host of his own.
 //
 //	UsernamePassword  username, password, domain (may be left out)
 //	Azure             tenantId, clientId, clientSecret (or: secret)

@@ -28,10 +28,11 @@ func (e entry) metadata() Metadata {
 
 // entryHead has the keys that credentials of all types have.
 type entryHead struct {
-	ID        *string `json:"id,omitempty"`
-	Type      string  `json:"type"`
-	CreatedAt stamp   `json:"createdAt,omitzero"`
-	UpdatedAt stamp   `json:"updatedAt,omitzero"`
+	ID        *string         `json:"id,omitempty"`
+	Type      string          `json:"type"`
+	Hosts     json.RawMessage `json:"hosts,omitempty"` // decodeHosts
+	CreatedAt stamp           `json:"createdAt,omitzero"`
+	UpdatedAt stamp           `json:"updatedAt,omitzero"`
 }
 
 // stamp is a time, or zero where something else stands in its place: what is
@@ -81,10 +82,15 @@ func decodeEntry(id string, object []byte) (entry, error) {
 		if err != nil {
 			return entry{}, err
 		}
-		if err := v.validate(); err != nil {
+		hosts, err := decodeHosts(head.Hosts)
+		if err != nil {
 			return entry{}, err
 		}
-		return entry{Credential{id, v}, head.CreatedAt.Time, head.UpdatedAt.Time}, nil
+		c := Credential{id, v, hosts}
+		if err := c.Validate(); err != nil {
+			return entry{}, err
+		}
+		return entry{c, head.CreatedAt.Time, head.UpdatedAt.Time}, nil
 	}
 	return entry{}, fmt.Errorf("its type is %q, and this release knows %s, %s and %s only", head.Type, TypeUsernamePassword, TypeAzure, TypeGCP)
 }
@@ -92,7 +98,14 @@ func decodeEntry(id string, object []byte) (entry, error) {
 // encodeEntry gives the JSON object that decodeEntry reads, on one line, with
 // its keys in a fixed order.
 func encodeEntry(e entry) ([]byte, error) {
-	head, err := json.Marshal(entryHead{&e.ID, string(e.Type()), stamp{e.created}, stamp{e.updated}})
+	h := entryHead{ID: &e.ID, Type: string(e.Type()), CreatedAt: stamp{e.created}, UpdatedAt: stamp{e.updated}}
+	if len(e.Hosts) > 0 {
+		var err error
+		if h.Hosts, err = json.Marshal(e.Hosts); err != nil {
+			return nil, err
+		}
+	}
+	head, err := json.Marshal(h)
 	if err != nil {
 		return nil, err
 	}

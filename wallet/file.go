@@ -222,9 +222,8 @@ func (f *EncryptedFile) Add(ctx context.Context, c Credential, replace bool) (Me
 			if !replace {
 				return fmt.Errorf("the credential %q in the wallet %s: %w", c.ID, f.path, ErrExists)
 			}
-			// What cannot be used is replaced as well; only its age is lost.
-			if was, err := decodeEntry(c.ID, old); err == nil && !was.created.IsZero() {
-				e.created = was.created
+			if err := e.inherit(old); err != nil {
+				return err
 			}
 		}
 		object, err := encodeEntry(e)

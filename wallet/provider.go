@@ -35,12 +35,18 @@ type Catalog interface {
 // Editor changes a wallet.
 type Editor interface {
 	// Add adds a credential. If there is one with its id, it is replaced if
-	// replace is true; otherwise the error is ErrExists, wrapped.
+	// replace is true; otherwise the error is ErrExists, wrapped. Where Hosts is
+	// nil, those of the one that is replaced stay: a new password must not open
+	// it for others. AnyHost takes them away.
 	Add(ctx context.Context, c Credential, replace bool) (Metadata, error)
 	// Remove removes the credential of that id. If there is none, the error has
 	// code UNKNOWN_CREDENTIAL.
 	Remove(ctx context.Context, id string) error
 }
+
+// AnyHost are the hosts of a credential that is to be for any host, even if it
+// replaces one that is not.
+var AnyHost = job.Hosts{}
 
 // ErrExists says that the wallet has a credential with that id already.
 var ErrExists = errors.New("the wallet has it already")
@@ -64,7 +70,9 @@ type Metadata struct {
 	// Domain is where: the user's domain, the tenant id, the project id. It may
 	// be empty.
 	Domain string `json:"domain,omitempty"`
-	State  State  `json:"state,omitempty"`
+	// Hosts are those that the credential is for; none is any host.
+	Hosts job.Hosts `json:"hosts,omitempty"`
+	State State     `json:"state,omitempty"`
 	// Problem says why a credential is unusable.
 	Problem string `json:"problem,omitempty"`
 	// CreatedAt and UpdatedAt are zero where the provider does not know.

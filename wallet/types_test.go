@@ -3,6 +3,7 @@ package wallet_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -129,7 +130,7 @@ func lookThrough(t *testing.T, w wallet.Catalog) {
 			}
 			continue
 		}
-		if one, err := w.Describe(t.Context(), m.ID); err != nil || one != m {
+		if one, err := w.Describe(t.Context(), m.ID); err != nil || !reflect.DeepEqual(one, m) {
 			t.Errorf("%+v, %v; in the list %+v", one, err, m)
 		}
 		if m.UpdatedAt.IsZero() {

@@ -44,24 +44,29 @@ func (w *Worker) invite(driver platforms.Driver, ce, jobID string, within time.D
 	return w.gateway.Invite(gateway.Peer{CE: ce, Job: jobID}, address, within)
 }
 
-// shareCredential gives the worker itself a share's credential.
-func (w *Worker) shareCredential(ctx context.Context, id string) (share.Credential, error) {
+// shareCredential gives the worker itself the credential of a share on that host.
+func (w *Worker) shareCredential(ctx context.Context, id, host string) (share.Credential, error) {
 	c, err := w.cfg.Wallet.Credential(ctx, id)
 	if err != nil {
 		return share.Credential{}, err
 	}
-	user, err := c.UsernamePassword()
+	user, err := c.UsernamePasswordFor(host)
 	if err != nil {
 		return share.Credential{}, err
 	}
 	return share.Credential{Username: user.Username, Password: user.Password.Reveal(), Domain: user.Domain}, nil
 }
 
-// credentialForCE gives the gateway a share's credential to hand out.
+// credentialForCE gives the gateway a share's credential to hand out, for the
+// hosts that go with it.
 func (w *Worker) credentialForCE(ctx context.Context, id string) (enrol.CredentialReply, error) {
-	c, err := w.shareCredential(ctx, id)
+	c, err := w.cfg.Wallet.Credential(ctx, id)
 	if err != nil {
 		return enrol.CredentialReply{}, err
 	}
-	return enrol.CredentialReply{Username: c.Username, Password: c.Password, Domain: c.Domain}, nil
+	user, err := c.UsernamePassword()
+	if err != nil {
+		return enrol.CredentialReply{}, err
+	}
+	return enrol.CredentialReply{Username: user.Username, Password: user.Password.Reveal(), Domain: user.Domain, Hosts: c.Hosts}, nil
 }

@@ -24,6 +24,8 @@ type credentialFlags struct {
 	identity           string
 	applicationDefault bool
 	projectID          string
+	hosts              []string
+	anyHost            bool
 	replace            bool
 }
 
@@ -33,7 +35,7 @@ var typeFlags = []struct {
 	required []string
 	all      []string
 }{
-	{wallet.TypeUsernamePassword, []string{"username"}, []string{"username", "domain", "password-file"}},
+	{wallet.TypeUsernamePassword, []string{"username"}, []string{"username", "domain", "password-file", "host", "any-host"}},
 	{wallet.TypeAzure, nil, []string{"tenant-id", "client-id", "secret-file", "certificate-file", "identity"}},
 	{wallet.TypeGCP, nil, []string{"key-file", "application-default", "project-id"}},
 }
@@ -46,14 +48,21 @@ func (a *app) credentialsAddCommand() *cobra.Command {
 		Long: `Add a credential to the wallet, or replace one. Its secret is asked for on the terminal, or
 read from a file ("-" is standard input); it is never an argument, which others could see.
 
+Whoever may start jobs names both a credential and a host in the request. With --host, the
+credential is given for these hosts only, as requests call them: without, a request could have
+its password, or what NTLM makes of it, sent anywhere. One that is replaced keeps its hosts,
+unless --host or --any-host is given.
+
 Types and their flags:
   UsernamePassword  --username, --domain, --password-file    SMB shares, vCenter, XenServer
+                    --host, --any-host                       what it is for
   Azure             --tenant-id, --client-id, --secret-file  an application in Azure
                     or --certificate-file in place of the secret
                     --identity managed or workload           that of the worker's VM or container
   Gcp               --key-file                               the key file of a service account
                     --application-default, --project-id      the account of the worker's machine`,
-		Example: `  imageport credentials add files --username svc-pvs --domain corp
+		Example: `  imageport credentials add files --username svc-pvs --domain corp --host files.corp.example
+  imageport credentials add files --username svc-pvs --host '*.corp.example' --host 10.1.0.0/16
   imageport credentials add files --username svc-pvs --password-file new-password --replace
   imageport credentials add azure --type Azure --tenant-id 7d4e --client-id 91ab --secret-file -
   imageport credentials add azure --type Azure --identity managed
@@ -76,6 +85,8 @@ Types and their flags:
 	flags.BoolVar(&f.applicationDefault, "application-default", false, "use the account that the worker has in the Google Cloud")
 	flags.StringVar(&f.projectID, "project-id", "", "`id` of the project in the Google Cloud, with --application-default")
 	flags.StringVar(&f.key, "key-file", "", "`file` with the key of the service account, - for standard input")
+	flags.StringArrayVar(&f.hosts, "host", nil, "`host` that it is for: a name, an address, a network as 10.1.0.0/16, or all names in a domain as *.example.com; may be repeated")
+	flags.BoolVar(&f.anyHost, "any-host", false, "it is for any host, even if the one that is replaced is not")
 	flags.BoolVar(&f.replace, "replace", false, "replace the credential if there is one")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{string(wallet.TypeUsernamePassword), string(wallet.TypeAzure), string(wallet.TypeGCP)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
 	return cmd
@@ -109,6 +120,13 @@ func (f *credentialFlags) check(cmd *cobra.Command) error {
 // somebody in Azure and the Google Cloud.
 func (f *credentialFlags) checkWays() error {
 	switch wallet.Type(f.kind) {
+	case wallet.TypeUsernamePassword:
+		if f.anyHost && len(f.hosts) > 0 {
+			return errors.New("give either --host or --any-host")
+		}
+		if err := job.Hosts(f.hosts).Validate(); err != nil {
+			return fmt.Errorf("--host: %w", err)
+		}
 	case wallet.TypeAzure:
 		switch {
 		case f.identity != "" && (f.secret != "" || f.certificate != ""):
@@ -149,7 +167,11 @@ func (a *app) addCredential(ctx context.Context, id string, f credentialFlags) e
 	if err != nil {
 		return err
 	}
-	m, err := editor.Add(ctx, wallet.Credential{ID: id, Value: value}, f.replace)
+	hosts := job.Hosts(f.hosts) // nil is what the one that is replaced has
+	if f.anyHost {
+		hosts = wallet.AnyHost
+	}
+	m, err := editor.Add(ctx, wallet.Credential{ID: id, Value: value, Hosts: hosts}, f.replace)
 	if errors.Is(err, wallet.ErrExists) {
 		return exists(id, where)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,7 +18,8 @@ func (a *app) credentialsListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the credentials, without their secrets",
 		Long: `List the credentials, without their secrets. Those that cannot be used are listed as well:
-"imageport credentials show" says why.`,
+"imageport credentials show" says why. Those for any host go wherever a request says; with
+require_hosts under [wallet] in the configuration, no such credential is used.`,
 		Example: `  imageport credentials list
   imageport credentials list -o json`,
 		Args: cobra.NoArgs,
@@ -44,11 +46,28 @@ func (a *app) printCredentials(list []wallet.Metadata, where string) error {
 		return err
 	}
 	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tTYPE\tUSERNAME\tDOMAIN\tSTATE\tUPDATED")
+	fmt.Fprintln(t, "ID\tTYPE\tUSERNAME\tDOMAIN\tSTATE\tUPDATED\tHOSTS")
 	for _, m := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, cmp.Or(string(m.Type), "-"), cmp.Or(m.Username, "-"), cmp.Or(m.Domain, "-"), m.State, cmp.Or(timeText(m.UpdatedAt), "-"))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, cmp.Or(string(m.Type), "-"), cmp.Or(m.Username, "-"), cmp.Or(m.Domain, "-"), m.State, cmp.Or(timeText(m.UpdatedAt), "-"), cmp.Or(hostsText(m, shownHosts), "-"))
 	}
 	return t.Flush()
+}
+
+// shownHosts is how many hosts of a credential a list shows.
+const shownHosts = 3
+
+// hostsText says for people which hosts a credential is for, at most so many of
+// them, "" where that says nothing.
+func hostsText(m wallet.Metadata, most int) string {
+	switch {
+	case m.Type != wallet.TypeUsernamePassword:
+		return ""
+	case len(m.Hosts) == 0:
+		return "any host"
+	case len(m.Hosts) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(m.Hosts[:most], ", "), len(m.Hosts)-most)
+	}
+	return strings.Join(m.Hosts, ", ")
 }
 
 func (a *app) credentialsShowCommand() *cobra.Command {
@@ -85,6 +104,7 @@ func (a *app) printCredential(m wallet.Metadata, heading string, args ...any) er
 	p.field("type", string(m.Type))
 	p.field("username", m.Username)
 	p.field("domain", m.Domain)
+	p.field("hosts", hostsText(m, len(m.Hosts)))
 	p.field("state", string(m.State))
 	p.field("created", timeText(m.CreatedAt))
 	p.field("updated", timeText(m.UpdatedAt))

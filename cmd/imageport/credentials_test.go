@@ -117,6 +117,26 @@ func TestCredentials(t *testing.T) {
 			if !strings.HasPrefix(r.out, "azure\tAzure c-1\nfiles\tUsernamePassword svc\n") {
 				t.Errorf("%+v", r)
 			}
+			s.works("s3cr3t", "add", "bound", "--username", "u", "--password-file", "-", "--host", "files.example.com", "--host", "*.corp.example", "--host", "10.1.0.0/16", "--host", "x")
+			r = s.works("", "list")
+			for _, part := range []string{"any host", "files.example.com, *.corp.example, 10.1.0.0/16 and 1 more"} {
+				if !strings.Contains(r.out, part) {
+					t.Errorf("the list lacks %q: %+v", part, r)
+				}
+			}
+			if r = s.works("", "show", "bound"); !strings.Contains(r.out, "10.1.0.0/16, x\n") {
+				t.Errorf("%+v", r)
+			}
+			for _, x := range []struct {
+				hosts int
+				flags []string
+			}{{4, nil}, {1, []string{"--host", "y"}}, {0, []string{"--any-host"}}} {
+				args := append([]string{"add", "bound", "--username", "u", "--password-file", "-", "--replace", "-o", "json"}, x.flags...)
+				if m := decode[wallet.Metadata](t, s.works("s3cr3t", args...)); len(m.Hosts) != x.hosts {
+					t.Errorf("%q: %+v", x.flags, m)
+				}
+			}
+			s.works("", "remove", "bound", "--yes")
 			add := []string{"add", "files", "--username", "svc2", "--password-file", s.write("new", "s3cr3t 2")}
 			if r = s.call("", add...); r.code != exitFailed || !strings.Contains(r.err, "already. Give --replace") {
 				t.Errorf("%+v", r)
@@ -167,6 +187,9 @@ func TestCredentialsRefused(t *testing.T) {
 		{exitUsage, "either --key-file or --application-default", "", []string{"add", "gcp", "--type", "Gcp"}},
 		{exitUsage, "--project-id is for --application-default", "", []string{"add", "gcp", "--type", "Gcp", "--key-file", "-", "--project-id", "p"}},
 		{exitUsage, "--key-file is for the type Gcp", "", append(user, "--key-file", "x")},
+		{exitUsage, "--host: host \"a:445\": a port is not part of it", "", append(user, "--host", "a:445")},
+		{exitUsage, "either --host or --any-host", "", append(user, "--host", "a", "--any-host")},
+		{exitUsage, "--host is for the type UsernamePassword", "", []string{"add", "gcp", "--type", "Gcp", "--key-file", "-", "--host", "a"}},
 		{exitUsage, `there is no type "Aws"`, "", []string{"add", "aws", "--type", "Aws"}},
 		{exitUsage, "unknown command", "", []string{"edit"}},
 	} {
@@ -180,6 +203,11 @@ func TestCredentialsRefused(t *testing.T) {
 	if files, err := os.ReadDir(s.dir); err != nil || len(files) != 1 {
 		t.Errorf("what was refused has left %v, %v", files, err)
 	}
+	strict := newCredentialSite(t, "[wallet]\nrequire_hosts = true\n")
+	if r := strict.call("s3cr3t", append(user, "--password-file", "-")...); r.code != exitFailed || !strings.Contains(r.err, "require_hosts in the configuration of the wallet forbids") {
+		t.Errorf("%+v", r)
+	}
+	strict.works("s3cr3t", append(user, "--password-file", "-", "--host", "a")...)
 	vault := newCredentialSite(t, "[wallet]\nprovider = 'vault'\n[wallet.vault]\naddress = 'https://127.0.0.1:1'\ntoken_file = 'token'\n")
 	vault.write("token", "s3cr3t")
 	for _, args := range [][]string{append(user, "--password-file", "-"), {"remove", "files", "--yes"}} {

@@ -95,7 +95,7 @@ func (a *app) openPlace(ctx context.Context, path, credential string) (place, er
 	if err != nil {
 		return place{}, err
 	}
-	user, err := c.UsernamePassword()
+	user, err := c.UsernamePasswordFor(where.Host)
 	if err != nil {
 		return place{}, err
 	}

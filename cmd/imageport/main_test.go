@@ -217,13 +217,18 @@ func TestRefused(t *testing.T) {
 		{[]string{"start", "reverse-image", "-f", s.body("x")}, exitFailed, "outputDiskName is missing"},
 		{[]string{"start", "upgrade-pvs", "-f", s.body("x")}, exitFailed, "upgradeOptions.installPvs is missing"},
 		{[]string{"start", "convert-to-uefi", "-f", "/no/such.json"}, exitFailed, "/no/such.json"},
-		{[]string{"start", "convert-to-uefi"}, exitUsage, `required flag(s) "file" not set`},
+		{[]string{"start", "convert-to-uefi"}, exitUsage, "there is no request: give -f with a file, or flags such as --image\nSee imageport start convert-to-uefi --help"},
 		{[]string{"start", "export"}, exitUsage, `unknown command "export"`},
 		{[]string{"job"}, exitUsage, `unknown command "job": did you mean jobs?`},
 		{[]string{"jobs", "show"}, exitUsage, "See imageport jobs show --help"},
 		{[]string{"jobs", "list", "-o", "xml"}, exitUsage, "neither text nor json"},
 		{[]string{"jobs", "list", "--nope"}, exitUsage, "unknown flag: --nope"},
 		{[]string{"jobs", "list", "--state", "asleep"}, exitFailed, "imageport: BAD_REQUEST: there is no state"},
+		{[]string{"jobs", "list", "--phase", "asleep"}, exitFailed, "imageport: BAD_REQUEST: there is no phase"},
+		{[]string{"jobs", "list", "--since", "tomorrow"}, exitFailed, `--since "tomorrow" is no time`},
+		{[]string{"jobs", "logs", "x", "--source", "moon"}, exitFailed, `there is no source "moon" of logs. Use one of ce, guest, platform, all`},
+		{[]string{"jobs", "bundle", "ips/no/such", "/no/such/dir/x.zip"}, exitFailed, "imageport: JOB_NOT_FOUND: "},
+		{[]string{"jobs", "bundle", "x", bad}, exitFailed, "imageport: OUTPUT_EXISTS: "},
 		{[]string{"jobs", "list", "--profile", "nope"}, exitFailed, "nope"},
 		{[]string{"worker", "--config", cfg}, exitFailed, `unknown key "walet"`},
 		{[]string{"worker"}, exitFailed, "no resource location"},
@@ -280,7 +285,7 @@ func TestWorker(t *testing.T) {
 	}
 	body := strings.Replace(string(startertest.Body("real", "win10-real", "out")), `"platform"`, `"upgradeOptions": {"installPvs": "2311"}, "platform"`, 1)
 	r = call(t.Context(), body, "start", "upgrade-pvs", "-f", "-", "--wait", "--address", address)
-	if r.code != exitFailed || !strings.Contains(r.err, "imageport: UNSUPPORTED_OPERATION: ") {
+	if r.code != exitFailed || !strings.Contains(r.err, "imageport: INSTALLER_NOT_FOUND: ") {
 		t.Errorf("%+v", r)
 	}
 	cancel()

@@ -27,6 +27,9 @@ import (
 func Serve(ctx context.Context, s seed.Seed, disks Disks, log *slog.Logger) error {
 	ctx, cancel := context.WithDeadline(ctx, s.Deadline)
 	defer cancel()
+	journal := NewJournal()
+	journal.Conceal(s.Gateway.Token)
+	log = journal.Beside(log)
 	session, err := enrol.Open(ctx, s, log)
 	if ctx.Err() != nil {
 		return nil
@@ -54,8 +57,8 @@ func Serve(ctx context.Context, s seed.Seed, disks Disks, log *slog.Logger) erro
 	group.Go(func() error { return session.Keep(ctx) })
 	group.Go(func() error {
 		return Run(ctx, c, seed.Queue(s.Name), &Engine{
-			Dial: outside(session.Address(), Dialer(credentials(session), share.Options{Driver: session.ShareDriver})),
-			Disk: disks,
+			Dial: dialer(credentials(session, journal), share.Options{Driver: session.ShareDriver}, outside(session.Address())),
+			Disk: disks, Journal: journal,
 		})
 	})
 	return group.Wait()
@@ -66,43 +69,54 @@ func Serve(ctx context.Context, s seed.Seed, disks Disks, log *slog.Logger) erro
 const stallTimeout = 20 * time.Second
 
 // Dialer gives the function with which both a worker and a Compositing Engine
-// open the folder of a storage location. It asks for the credential each time.
-func Dialer(credential func(ctx context.Context, id string) (share.Credential, error), options share.Options) dialFunc {
+// open the folder of a storage location. It asks for the credential each time,
+// for the location's host. A request may name any host, and NTLM gives it what a
+// password can be guessed from: so credential must refuse hosts that the
+// credential is not for, and then nobody is dialled.
+func Dialer(credential credentialFunc, options share.Options) dialFunc {
+	return dialer(credential, options, func(host string) string { return host })
+}
+
+type (
+	dialFunc       = func(context.Context, job.StorageLocation) (share.Store, error)
+	credentialFunc = func(ctx context.Context, id, host string) (share.Credential, error)
+)
+
+// dialer is a Dialer that dials a host at another address.
+func dialer(credential credentialFunc, options share.Options, address func(host string) string) dialFunc {
 	options.StallTimeout = cmp.Or(options.StallTimeout, stallTimeout)
 	return func(ctx context.Context, where job.StorageLocation) (share.Store, error) {
 		folder, err := where.Folder()
 		if err != nil {
 			return nil, job.Errorf(job.BadRequest, "Correct the request", "inputStorageLocation: %w", err)
 		}
-		c, err := credential(ctx, where.CredentialID)
+		c, err := credential(ctx, where.CredentialID, folder.Host)
 		if err != nil {
 			return nil, err
 		}
-		return share.Dial(ctx, share.Location{Host: folder.Host, Port: folder.Port, Share: folder.Share, Folder: folder.Path}, c, options)
+		return share.Dial(ctx, share.Location{Host: address(folder.Host), Port: folder.Port, Share: folder.Share, Folder: folder.Path}, c, options)
 	}
 }
 
-// credentials gets credentials through the session.
-func credentials(s *enrol.Session) func(context.Context, string) (share.Credential, error) {
-	return func(ctx context.Context, id string) (share.Credential, error) {
-		c, err := s.Credential(ctx, id)
+// credentials gets credentials through the session. No log is to show their
+// passwords.
+func credentials(s *enrol.Session, journal *Journal) credentialFunc {
+	return func(ctx context.Context, id, host string) (share.Credential, error) {
+		c, err := s.Credential(ctx, id, host)
+		journal.Conceal(c.Password)
 		return share.Credential{Username: c.Username, Password: c.Password, Domain: c.Domain}, err
 	}
 }
 
-type dialFunc = func(context.Context, job.StorageLocation) (share.Store, error)
-
-// outside lets a storage location on localhost mean what it means to the
-// worker: the machine that the gateway is on.
-func outside(gateway string, dial dialFunc) dialFunc {
-	host, _, err := net.SplitHostPort(gateway)
-	if err != nil || job.Localhost(host) {
-		return dial
-	}
-	return func(ctx context.Context, where job.StorageLocation) (share.Store, error) {
-		if folder, err := where.Folder(); err == nil && job.Localhost(folder.Host) {
-			where = job.StorageLocation{CredentialID: where.CredentialID, Host: host, Port: folder.Port, SharePath: folder.Share + "/" + folder.Path}
+// outside lets localhost mean what it means to the worker: the machine that the
+// gateway is on.
+func outside(gateway string) (address func(host string) string) {
+	worker, _, err := net.SplitHostPort(gateway)
+	elsewhere := err == nil && !job.Localhost(worker)
+	return func(host string) string {
+		if elsewhere && job.Localhost(host) {
+			return worker
 		}
-		return dial(ctx, where)
+		return host
 	}
 }

@@ -64,14 +64,18 @@ type RenewReply struct{ Issued }
 // CredentialRequest asks for a credential of a share.
 type CredentialRequest struct {
 	ID string `json:"id"`
+	// Host is the share's, as the job's request calls it.
+	Host string `json:"host,omitempty"`
 }
 
 // CredentialReply is one, or says why there is none. It is never logged.
 type CredentialReply struct {
-	Username string     `json:"username,omitempty"`
-	Password string     `json:"password,omitempty"`
-	Domain   string     `json:"domain,omitempty"`
-	Error    *job.Error `json:"error,omitempty"`
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	Domain   string `json:"domain,omitempty"`
+	// Hosts are those that it is for. It must be used for no other.
+	Hosts job.Hosts  `json:"hosts,omitempty"`
+	Error *job.Error `json:"error,omitempty"`
 }
 
 // Gateway is what a server of these methods does. Errors that are no gRPC

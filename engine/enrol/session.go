@@ -211,15 +211,16 @@ func (s *Session) renew(ctx context.Context) error {
 	return s.use(reply.Issued)
 }
 
-// Credential gets a credential that the job names. It tries for a while: a
-// worker that has just started may not know the job yet.
-func (s *Session) Credential(ctx context.Context, id string) (CredentialReply, error) {
+// Credential gets a credential that the job names, for that host. It tries for a
+// while: a worker that has just started may not know the job yet. One that is not
+// for the host it does not give, whatever the gateway does.
+func (s *Session) Credential(ctx context.Context, id, host string) (CredentialReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, credentialPatience)
 	defer cancel()
 	var reply CredentialReply
 	var err error
 	for {
-		reply, err = call[CredentialRequest, CredentialReply](ctx, s.conn, MethodCredential, CredentialRequest{ID: id})
+		reply, err = call[CredentialRequest, CredentialReply](ctx, s.conn, MethodCredential, CredentialRequest{ID: id, Host: host})
 		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded || ctx.Err() != nil {
 			break
 		}
@@ -233,6 +234,9 @@ func (s *Session) Credential(ctx context.Context, id string) (CredentialReply, e
 	}
 	if reply.Error != nil {
 		return CredentialReply{}, reply.Error
+	}
+	if err := reply.Hosts.Check(id, host); err != nil {
+		return CredentialReply{}, err
 	}
 	return reply, nil
 }

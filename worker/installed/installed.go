@@ -84,14 +84,27 @@ func Names() []string {
 	return names
 }
 
-// login gives the name and the password of a UsernamePassword of the wallet.
+// hostKey is the context key of the host that a platform is opened at.
+type hostKey struct{}
+
+// at has the platform that open opens log in at the host that the request names:
+// login has to know it, and platforms ask for credentials by id only.
+func at(host func(job.Target) string, open platforms.Opener) platforms.Opener {
+	return func(ctx context.Context, where job.Target) (platforms.Driver, error) {
+		return open(context.WithValue(ctx, hostKey{}, host(where)), where)
+	}
+}
+
+// login gives the name and the password of a UsernamePassword of the wallet, for
+// the host of at. Where there is none, only one that is for any host is given.
 func login(secrets wallet.Provider) func(context.Context, string) (username, password string, err error) {
 	return func(ctx context.Context, id string) (username, password string, err error) {
 		c, err := secrets.Credential(ctx, id)
 		if err != nil {
 			return "", "", err
 		}
-		user, err := c.UsernamePassword()
+		host, _ := ctx.Value(hostKey{}).(string)
+		user, err := c.UsernamePasswordFor(host)
 		if err != nil {
 			return "", "", err
 		}

@@ -4,6 +4,7 @@ package installed
 
 import (
 	"imageport/config"
+	"imageport/job"
 	"imageport/platforms/vsphere"
 	"imageport/wallet"
 )
@@ -17,5 +18,5 @@ func buildVSphere(cfg config.Config, secrets wallet.Provider) (platform, error) 
 	if err != nil {
 		return platform{}, err
 	}
-	return platform{p.Open, p.Close}, nil
+	return platform{at(func(t job.Target) string { return t.VCenterHost }, p.Open), p.Close}, nil
 }

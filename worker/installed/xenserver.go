@@ -4,6 +4,7 @@ package installed
 
 import (
 	"imageport/config"
+	"imageport/job"
 	"imageport/platforms/xenserver"
 	"imageport/wallet"
 )
@@ -17,5 +18,5 @@ func buildXenServer(cfg config.Config, secrets wallet.Provider) (platform, error
 	if err != nil {
 		return platform{}, err
 	}
-	return platform{p.Open, p.Close}, nil
+	return platform{at(func(t job.Target) string { return t.XenHost }, p.Open), p.Close}, nil
 }
