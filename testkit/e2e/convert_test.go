@@ -25,9 +25,9 @@ import (
 	"imageport/testkit/winimage"
 )
 
-// maxEvents is the goal for the history of a job: six activities, the enrolment
+// maxEvents is the goal for the history of a job: seven activities, the enrolment
 // of one CE, and a dozen search attributes and timers.
-const maxEvents = 66
+const maxEvents = 72
 
 // The main job as an admin starts it: with the Temporal CLI and the
 // specification's JSON. The result boots, the parent is as it was, and nothing

@@ -124,6 +124,7 @@ func TestUpgrade(t *testing.T) {
 		b["verify"] = job.VerifyFull
 	}))
 	res := r.completed(id, 4*time.Minute)
+	r.record("upgraded", id)
 	const output = "win10-with-upgraded-pvs.vhdx"
 	if res.OutputFile != output || res.Upgrade.From != oldVersion || res.Upgrade.To != newVersion || res.Upgrade.Boots < 2 || res.CompositingEngines != 1 {
 		t.Errorf("the result is %+v, %+v", res, res.Upgrade)
@@ -211,6 +212,9 @@ func TestUpgradeFailures(t *testing.T) {
 			if s.State != job.StateFailed || s.Error == nil || s.Error.Code != c.code {
 				t.Fatalf("ended as %s with %+v, want %s", s.State, s.Error, c.code)
 			}
+			if c.name == "fails" {
+				r.record("upgradeFailed", id)
+			}
 			if c.boots != (s.Guest != nil && s.Guest.Log != "") {
 				t.Errorf("of the guest there is %+v", s.Guest)
 			}
@@ -243,6 +247,7 @@ func TestUpgradeCancelled(t *testing.T) {
 	if s := r.wait(id, time.Minute); s.State != job.StateCanceled {
 		t.Errorf("ended as %s: %+v", s.State, s.Error)
 	}
+	r.record("upgradeCanceled", id)
 	if after := r.files(); !same(before, after) {
 		t.Errorf("the share changed\nbefore %v\nafter  %v", before, after)
 	}
