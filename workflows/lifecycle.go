@@ -117,9 +117,14 @@ func (j *lifecycle) enter(ctx workflow.Context, phase job.Phase) error {
 func (j *lifecycle) describe(ctx workflow.Context) {
 	s := &j.status
 	var b strings.Builder
-	if s.State == job.StateRunning {
+	switch {
+	case s.State == job.StateRunning && s.Error != nil:
+		fmt.Fprintf(&b, "%s **has failed**, and cleans up\n", s.Operation)
+	case s.State == job.StateRunning:
 		fmt.Fprintf(&b, "%s %s: **%s**\n", s.Operation, s.State, s.Phase)
-	} else {
+	case s.State == job.StateCanceled:
+		fmt.Fprintf(&b, "%s **%s** in phase %s: nothing is left of it\n", s.Operation, s.State, s.Phase)
+	default:
 		fmt.Fprintf(&b, "%s **%s** in phase %s\n", s.Operation, s.State, s.Phase)
 	}
 	if e := s.Error; e != nil {
@@ -143,7 +148,9 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 			line("PVS target software", describeUpgrade(r.Upgrade))
 		}
 	} else if r != nil {
-		line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
+		if r.SizeBytes > 0 {
+			line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
+		}
 		line("sha256", r.SHA256)
 		if r.Upgrade != nil {
 			line("PVS target software", describeUpgrade(r.Upgrade))
@@ -152,8 +159,10 @@ func (j *lifecycle) describe(ctx workflow.Context) {
 	if s.CE != "" && s.State == job.StateRunning {
 		line("Compositing Engine on "+s.Platform, s.CE)
 	}
-	for _, w := range s.Warnings {
-		fmt.Fprintf(&b, "- warning: %s\n", w)
+	if s.State != job.StateCanceled { // they are about an output
+		for _, w := range s.Warnings {
+			fmt.Fprintf(&b, "- warning: %s\n", w)
+		}
 	}
 	// The Web UI shows a frame that is a little too low: the last line is lost.
 	b.WriteString("\n\u00a0\n")
