@@ -10,7 +10,7 @@ PACKAGES := 7zip age binutils dosfstools e2fsprogs fuse3 gcc gcc-mingw-w64-x86-6
 	libc6-dev msitools mtools nsis ntfs-3g ovmf \
 	qemu-system-x86 qemu-utils reglookup samba sbsigntool smbclient systemd wimtools wine wine64 wixl xorriso xz-utils
 
-.PHONY: help test demo lint unit fuzz bench conformance peers packages tools runner build fetch appliance postgres clean webui
+.PHONY: help test demo lint unit fuzz bench full conformance peers packages tools runner build fetch appliance postgres clean webui
 
 help:
 	@echo 'make demo           run convertToUefi for real on this machine (KEEP=1 leaves it running,'
@@ -21,6 +21,7 @@ help:
 	@echo 'make build          bin/imageport and bin/imageport-ce, with the first-boot runner in them'
 	@echo 'make appliance      build/appliance: the virtual machine of Compositing Engines'
 	@echo 'make bench          a job, the conversion, copying and the share, the latter beside their peers'
+	@echo 'make full           the long forms of what make test has examples of (some 30 minutes)'
 	@echo 'make conformance    docs/conformance.md: what each platform passes of the suite'
 	@echo 'make postgres       the compose file as processes: PostgreSQL, its Temporal server (built in minutes), a job'
 	@echo 'make webui          jobs in the Temporal Web UI, in Chromium'
@@ -59,6 +60,12 @@ webui: packages tools
 	@testkit/packages.sh chromium fonts-dejavu-core
 	go vet -tags webui ./testkit/webui
 	go test -count=1 -tags webui ./testkit/webui $(if $(SHOTS),-args -shots $(CURDIR)/docs/images/webui)
+
+# What make test has examples of: every layout in every container, booted, and every
+# failure of upgradePvs.
+full: packages tools build
+	go test -count=1 -timeout 60m ./engine/convert -run Matrix -args -full
+	go test -count=1 -timeout 60m ./testkit/e2e -run Upgrade -args -full
 
 # What the suite of all drivers says of each, in the documentation.
 conformance: packages tools build

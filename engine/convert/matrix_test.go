@@ -16,7 +16,7 @@ import (
 	"imageport/testkit/winimage"
 )
 
-var full = flag.Bool("full", false, "boot every combination of layout, placement and container, instead of one of each layout")
+var full = flag.Bool("full", false, "convert and boot every combination of layout, placement and container, instead of two containers and one boot of each layout")
 
 // storedAs is how a disk is stored, for the matrix.
 type storedAs struct {
@@ -26,9 +26,9 @@ type storedAs struct {
 
 var containers = []storedAs{{"VHDX", "vhdx", 0}, {"VHD", "vhd", 0}, {"chain of VHDXs", "vhdx", 2}, {"chain of VHDs", "vhd", 1}}
 
-// TestMatrix converts every layout with every placement that it allows in every
-// container that can hold it, and has firmware boot results: one of each layout,
-// or all of them with -full.
+// TestMatrix converts every layout with every placement that it allows in two of
+// the containers that can hold it, in turn, and has firmware boot one of each
+// layout; with -full it is all containers, and all of them booted.
 func TestMatrix(t *testing.T) {
 	var converted sync.Map // placement -> *atomic.Int64
 	t.Run("layouts", func(t *testing.T) {
@@ -42,6 +42,9 @@ func TestMatrix(t *testing.T) {
 				}
 				for k, c := range fit {
 					boot := *full || k == i%len(fit)
+					if !boot && k != (i+1)%len(fit) {
+						continue
+					}
 					t.Run(fmt.Sprintf("%s, %s, %s", l.Name, placement, c.name), func(t *testing.T) {
 						t.Parallel()
 						if convertAndBoot(t, l.Spec, placement, c, boot) {

@@ -33,6 +33,9 @@ import (
 // that are tested.
 var program, simulator string
 
+// full adds what takes long and shows little that is not shown without.
+var full = flag.Bool("full", false, "run every failure of upgradePvs, instead of one of each kind")
+
 // atOnce is how many tests run at the same time, if nobody says it: what they do
 // most is to wait.
 const atOnce = "4"
