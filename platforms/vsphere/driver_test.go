@@ -198,7 +198,7 @@ func TestLateArrival(t *testing.T) {
 	h := newHarness(t)
 	do(t, h, platformtest.Create)
 	do(t, h, platformtest.Destroy)
-	h.lab.Delay("CloneVM_Task", beforeCancel+time.Second) // it can be cancelled, and goes on
+	h.lab.Delay("CloneVM_Task", beforeCancel+4*time.Second) // it can be cancelled, and goes on
 	call := testCall(h, platformtest.Create)
 	for _, next := range []platformtest.Verb{platformtest.Create, platformtest.Destroy} {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
@@ -211,8 +211,13 @@ func TestLateArrival(t *testing.T) {
 		if left := h.Leftovers(t); len(left) > 0 {
 			t.Fatalf("it does not come late: %q", left)
 		}
-		time.Sleep(2 * time.Second)
-		listed, err := h.Open(t).List(t.Context())
+		var listed []platforms.Instance
+		for deadline := time.Now().Add(30 * time.Second); len(listed) == 0 && err != nil && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+			listed, err = h.Open(t).List(t.Context())
+			if err == nil && len(listed) == 0 {
+				err = errors.New("nothing has landed")
+			}
+		}
 		if err != nil || len(listed) != 1 || listed[0].Name != call.CE.Name || listed[0].State != platforms.Stopped || listed[0].Job != call.CE.Job {
 			t.Fatalf("after it has landed: %+v, %v", listed, err)
 		}
