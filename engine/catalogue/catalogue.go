@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"imageport/engine/windows/pvstarget"
 	"imageport/firstboot/plan"
 	"imageport/job"
 )
@@ -96,7 +97,7 @@ type Prerequisite struct {
 
 // DisplayNamePattern is the PVS target device software in the list of installed
 // programs: "Provisioning Services" until 7.x, "Provisioning" since.
-const DisplayNamePattern = `^Citrix Provisioning( Services)? Target Device`
+const DisplayNamePattern = pvstarget.DefaultNamePattern
 
 // The exit codes of Windows Installer.
 const (

@@ -51,6 +51,9 @@ const (
 	roomBytes  = 1 << 30
 )
 
+// Room is what has to be free on the volume for installer files of so many bytes.
+func Room(installer int64) int64 { return roomFactor*installer + roomBytes }
+
 // Inject puts runner, plan and files into a Windows, and has it start the runner.
 // The disk must hold a copy that nothing was injected into before. After an error
 // of a file that came from elsewhere, it may be tried again on the same disk. The error is a
@@ -176,7 +179,7 @@ func (in Injection) refuse(r *registry) error {
 	if err != nil {
 		return err
 	}
-	if need := roomFactor*in.bytes() + roomBytes; free < need {
+	if need := Room(in.bytes()); free < need {
 		return job.Errorf(job.WindowsFull, makeRoom, "%s has %d bytes free, and the upgrade needs %d: %d times the size of the installer, and 1 GiB", r.Volume, free, need, roomFactor)
 	}
 	return nil

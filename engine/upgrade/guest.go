@@ -281,4 +281,4 @@ type view struct {
 }
 
 func (v view) Size() int64   { return v.size }
-func (view) SectorSize() int { return 512 }
+func (view) SectorSize() int { return sectorBytes }

@@ -20,19 +20,6 @@ import (
 	"imageport/job"
 )
 
-// Product is the name of the PVS target software in a catalogue.
-const Product = "pvs-target"
-
-// arch is the only one that there is a runner for.
-const arch = "x64"
-
-// roomFor is what must be free on the volume of the Windows: the installer
-// unpacks itself, and keeps what it replaces.
-const (
-	roomFactor  = 3
-	roomReserve = 1 << 30
-)
-
 // Resolve finds the installer in the catalogue, and sees that its files are
 // there. The error is a job.Error.
 func Resolve(ctx context.Context, dial Dial, c Catalogue, version string) (catalogue.Installer, error) {
@@ -48,7 +35,7 @@ func Resolve(ctx context.Context, dial Dial, c Catalogue, version string) (catal
 	if err != nil {
 		return catalogue.Installer{}, job.At(c.String(), err)
 	}
-	found, err := all.Find(Product, version, arch)
+	found, err := all.Find(catalogue.ProductPVSTarget, version, catalogue.ArchX64) // the runner is for x64
 	if err != nil {
 		return catalogue.Installer{}, job.At(c.String(), err)
 	}
@@ -140,7 +127,7 @@ func (t Task) admit(ctx context.Context, store share.Store, dial Dial, im *sourc
 	if im.Top().VHD != nil && a.Copy.SizeBytes > vhd.MaxSize {
 		return job.Errorf(job.BadRequest, "Choose a smaller outputSizeMb", "the output is to have %d MiB, and a VHD has %d at most", a.Copy.SizeBytes>>20, vhd.MaxSize>>20)
 	}
-	if want := need*roomFactor + roomReserve; a.Before.FreeBytes < want {
+	if want := inject.Room(need); a.Before.FreeBytes < want {
 		return job.Errorf(job.WindowsFull, "Make room on it in a maintenance version, or shrink what is on it",
 			"the Windows in %s has %d MiB free, and the installation needs %d MiB", t.Copy.Input, a.Before.FreeBytes>>20, want>>20)
 	}

@@ -82,7 +82,7 @@ func (s *site) offer(t *testing.T, change func(in *catalogue.Installer)) {
 	}
 	sum := sha256.Sum256(program)
 	in := catalogue.Installer{
-		Product: Product, Version: "2311", Arch: arch, File: installerFile, SHA256: hex.EncodeToString(sum[:]), ProductVersion: newVersion,
+		Product: catalogue.ProductPVSTarget, Version: "2311", Arch: catalogue.ArchX64, File: installerFile, SHA256: hex.EncodeToString(sum[:]), ProductVersion: newVersion,
 		Args: "/S", OKCodes: []int{0}, RebootCodes: []int{3010}, RetryCodes: []int{1618}, TimeoutMinutes: 45, Session: plan.SessionConsole,
 		Verify: catalogue.Verify{DisplayName: catalogue.DisplayNamePattern},
 	}
