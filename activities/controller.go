@@ -42,8 +42,24 @@ type PreflightInput struct {
 	Verify string `json:"verify,omitempty"`
 }
 
-// preflights bounds how many run at a time in a process.
-var preflights = make(chan struct{}, 16)
+// What a process does of one kind at a time: a preflight holds registry hives in
+// memory, a boot proof takes a core and a GiB of memory.
+var (
+	preflights = make(chan struct{}, 16)
+	boots      = make(chan struct{}, 1)
+)
+
+// turn waits until there is room for one more of a kind.
+func turn(ctx context.Context, kind chan struct{}, step string) (release func(), err error) {
+	durable.Report(ctx, job.Progress{Step: step})
+	select {
+	case kind <- struct{}{}:
+		durable.Report(ctx, job.Progress{Step: activity.GetInfo(ctx).ActivityType.Name})
+		return func() { <-kind }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // Preflight refuses everything that can be refused before a CE exists: it
 // dials the share, inspects and plans on the image, and looks for the output,
@@ -61,12 +77,11 @@ func (c *Controller) Preflight(ctx context.Context, in PreflightInput) (convert.
 	if err := c.refuseOtherWritersOf(ctx, in.Task.Storage, in.Task.Output); err != nil {
 		return convert.Admitted{}, err
 	}
-	select { // it holds registry hives in memory
-	case preflights <- struct{}{}:
-		defer func() { <-preflights }()
-	case <-ctx.Done():
-		return convert.Admitted{}, ctx.Err()
+	release, err := turn(ctx, preflights, "wait for the checks of other jobs")
+	if err != nil {
+		return convert.Admitted{}, err
 	}
+	defer release()
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
 		return convert.Admitted{}, err
@@ -102,20 +117,14 @@ type ProveBootInput struct {
 	Composed convert.Composed `json:"composed"`
 }
 
-// oneBoot lets one proof run at a time in a process: each takes a core and a
-// GiB of memory.
-var oneBoot = make(chan struct{}, 1)
-
 // ProveBoot starts the composed output's own boot manager under UEFI firmware,
 // from the share and without writing to it.
 func (c *Controller) ProveBoot(ctx context.Context, in ProveBootInput) (job.BootProof, error) {
-	durable.Report(ctx, job.Progress{Step: "wait for another boot proof"})
-	select {
-	case oneBoot <- struct{}{}:
-		defer func() { <-oneBoot }()
-	case <-ctx.Done():
-		return job.BootProof{}, ctx.Err()
+	release, err := turn(ctx, boots, "wait for another boot proof")
+	if err != nil {
+		return job.BootProof{}, err
 	}
+	defer release()
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
 		return job.BootProof{}, err
@@ -229,8 +238,13 @@ func (c *Controller) Finish(ctx context.Context, in FinishInput) error {
 		return durable.Retried(err)
 	}
 	defer store.Close()
-	err = convert.Finish(ctx, store, in.Task, in.Approval, in.Composed, in.Keep)
-	if job.CodeOf(err) == job.CleanupFailed { // nothing but a person helps
+	return finished(convert.Finish(ctx, store, in.Task, in.Approval, in.Composed, in.Keep))
+}
+
+// finished has every failure of an end retried but the one that nothing but a person
+// helps.
+func finished(err error) error {
+	if job.CodeOf(err) == job.CleanupFailed {
 		return err
 	}
 	return durable.Retried(err)

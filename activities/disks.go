@@ -38,12 +38,11 @@ func (c *Controller) PreflightReverse(ctx context.Context, in PreflightReverseIn
 	if err := c.refuseOtherWriters(ctx, in.OutputID); err != nil {
 		return reverse.Admitted{}, err
 	}
-	select { // it holds registry hives in memory
-	case preflights <- struct{}{}:
-		defer func() { <-preflights }()
-	case <-ctx.Done():
-		return reverse.Admitted{}, ctx.Err()
+	release, err := turn(ctx, preflights, "wait for the checks of other jobs")
+	if err != nil {
+		return reverse.Admitted{}, err
 	}
+	defer release()
 	store, err := c.Dial(ctx, in.Task.Storage)
 	if err != nil {
 		return reverse.Admitted{}, err

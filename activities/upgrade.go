@@ -55,12 +55,11 @@ func (c *Controller) PreflightUpgrade(ctx context.Context, in PreflightUpgradeIn
 	if err := c.refuseOtherWritersOf(ctx, in.Task.Copy.Storage, in.Task.Output); err != nil {
 		return out, err
 	}
-	select { // it holds registry hives in memory
-	case preflights <- struct{}{}:
-		defer func() { <-preflights }()
-	case <-ctx.Done():
-		return out, ctx.Err()
+	release, err := turn(ctx, preflights, "wait for the checks of other jobs")
+	if err != nil {
+		return out, err
 	}
+	defer release()
 	store, err := c.Dial(ctx, in.Task.Copy.Storage)
 	if err != nil {
 		return out, err
@@ -267,9 +266,5 @@ func (c *Controller) FinishUpgrade(ctx context.Context, in FinishUpgradeInput) e
 		return durable.Retried(err)
 	}
 	defer store.Close()
-	err = upgrade.Finish(ctx, store, in.Task, in.Approval, in.Piece, in.Keep)
-	if job.CodeOf(err) == job.CleanupFailed { // nothing but a person helps
-		return err
-	}
-	return durable.Retried(err)
+	return finished(upgrade.Finish(ctx, store, in.Task, in.Approval, in.Piece, in.Keep))
 }

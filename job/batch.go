@@ -72,8 +72,11 @@ const (
 	MaxBatchImages = 500
 	// maxBatchBytes is how long the body may be, for the same reason.
 	maxBatchBytes = 512 << 10
-	maxBatchName  = 100
-	maxProblems   = 10 // of images, that one answer names
+	// maxTemplateBytes is how long the template may be: every image's request is
+	// made of it.
+	maxTemplateBytes = 32 << 10
+	maxBatchName     = 100
+	maxProblems      = 10 // of images, that one answer names
 )
 
 // BatchImage is one image of a batch: its inputImageFilename, or an object of that
@@ -222,6 +225,10 @@ func (r *BatchRequest) validate(bad *problems) {
 const placeholder = "{name}"
 
 func (r *BatchRequest) validateTemplate(bad *problems) {
+	if len(r.Template) > maxTemplateBytes {
+		bad.add("template is %d bytes long: it may have %d", len(r.Template), maxTemplateBytes)
+		return
+	}
 	template, err := parseFields(r.Template)
 	if err != nil {
 		bad.add("template is not the JSON object of a request without its image and output")

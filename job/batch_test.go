@@ -125,7 +125,8 @@ func TestBatchRefused(t *testing.T) {
 		body(`"output":"{name}-u","images":["a"],"name":"a/b"`):                                              "is no name of a batch",
 		body(`"output":"{name}-u","images":["a"],"allVersions":true`):                                        "of use with a pattern only",
 		body(`"output":"{name}-u",` + many):                                                                  "a batch may have 500",
-		`{"operation":"convertToUefi","output":"{name}-u","images":["a"],"onlyMissing":true,"template":` + strings.Replace(batchTemplate, "{", `{"overwriteOutput":true,`, 1) + `}`: "give one of them",
+		`{"operation":"convertToUefi","output":"{name}-u","images":["a"],"onlyMissing":true,"template":` + strings.Replace(batchTemplate, "{", `{"overwriteOutput":true,`, 1) + `}`:       "give one of them",
+		`{"operation":"convertToUefi","output":"{name}-u","images":["a"],"template":` + strings.Replace(batchTemplate, "{", `{"x":"`+strings.Repeat("x", maxTemplateBytes)+`",`, 1) + `}`: "it may have 32768",
 		strings.Repeat(" ", maxBatchBytes+1): "bytes long",
 	} {
 		_, _, err := ParseBatch([]byte(body))

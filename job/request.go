@@ -272,9 +272,10 @@ func unknownKeys(t reflect.Type, value any, path string) []string {
 		return nil
 	}
 	var unknown []string
+	fields := reflect.VisibleFields(t)
 	//workflowcheck:ignore
 	for key, v := range object { // in any order: the result is sorted
-		field, ok := fieldFor(t, key)
+		field, ok := fieldFor(fields, key)
 		if !ok {
 			unknown = append(unknown, fmt.Sprintf("unknown key %q was ignored", path+key))
 			continue
@@ -285,10 +286,9 @@ func unknownKeys(t reflect.Type, value any, path string) []string {
 	return unknown
 }
 
-// fieldFor finds the field of t, embedded structs included, whose JSON name
-// is key without regard to case.
-func fieldFor(t reflect.Type, key string) (reflect.StructField, bool) {
-	for _, field := range reflect.VisibleFields(t) {
+// fieldFor finds the field whose JSON name is key without regard to case.
+func fieldFor(fields []reflect.StructField, key string) (reflect.StructField, bool) {
+	for _, field := range fields {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name != "" && strings.EqualFold(name, key) {
 			return field, true

@@ -94,7 +94,7 @@ func (b *batch) run(ctx workflow.Context) error {
 		moved := func() bool { return b.moves != before }
 		var err error
 		if wait := b.nextTry(ctx); wait > 0 {
-			_, err = workflow.AwaitWithTimeout(ctx, wait, moved)
+			_, err = awaitWithin(ctx, wait, "try images again that have another job", moved)
 		} else {
 			err = workflow.Await(ctx, moved)
 		}

@@ -1,9 +1,9 @@
 package workflows
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -23,6 +23,7 @@ func (b *batch) admit(ctx workflow.Context, body []byte, earlier *job.BatchRepor
 		return job.Errorf(job.WrongResourceLocation, fmt.Sprintf("Start it again with --task-queue %s", req.ResourceLocation()),
 			"the batch is for resource location %q, but was started on task queue %q", req.ResourceLocation(), queue)
 	}
+	breathe(ctx)
 	if earlier != nil {
 		return b.resume()
 	}
@@ -55,7 +56,7 @@ func (b *batch) plan(ctx workflow.Context) error {
 			return err
 		}
 		var err error
-		if names, err = b.withoutOutputs(names); err != nil {
+		if names, err = b.withoutOutputs(ctx, names); err != nil {
 			return err
 		}
 		if len(names) == 0 {
@@ -66,6 +67,7 @@ func (b *batch) plan(ctx workflow.Context) error {
 	if b.jobs, _, err = b.req.Jobs(names); err != nil {
 		return err
 	}
+	breathe(ctx)
 	b.report.Items = make([]job.BatchItem, len(b.jobs))
 	all := make([]int, len(b.jobs))
 	for i, j := range b.jobs {
@@ -81,9 +83,12 @@ func (b *batch) plan(ctx workflow.Context) error {
 
 // withoutOutputs leaves out the images that are the output of another one: what
 // an earlier batch has made is not to be converted again.
-func (b *batch) withoutOutputs(names []string) ([]string, error) {
+func (b *batch) withoutOutputs(ctx workflow.Context, names []string) ([]string, error) {
 	outputs := map[string]bool{}
-	for _, name := range names {
+	for i, name := range names {
+		if i%100 == 99 {
+			breathe(ctx)
+		}
 		jobs, _, err := b.req.Jobs([]string{name})
 		if err != nil {
 			return nil, err
@@ -125,16 +130,52 @@ func (b *batch) present(ctx workflow.Context, items []int) ([]int, error) {
 	if len(outputs) == 0 {
 		return nil, nil
 	}
-	// A platform may be asked hundreds of times.
-	actx := workflow.WithStartToCloseTimeout(checking(ctx, fmt.Sprintf("look for %d outputs", len(outputs))), time.Hour)
-	var found, there []int
-	if err := workflow.ExecuteActivity(actx, ctl.FindOutputs, outputs).Get(ctx, &found); err != nil {
-		return nil, err
-	}
-	for _, n := range found {
-		if n >= 0 && n < len(asked) {
-			there = append(there, asked[n])
+	var there []int
+	for len(outputs) > 0 {
+		n := atOnce(ctx, outputs)
+		var found []int
+		if err := workflow.ExecuteActivity(checking(ctx, fmt.Sprintf("look for %d outputs", n)), ctl.FindOutputs, outputs[:n]).Get(ctx, &found); err != nil {
+			return nil, err
 		}
+		for _, i := range found {
+			if i >= 0 && i < n {
+				there = append(there, asked[i])
+			}
+		}
+		outputs, asked = outputs[n:], asked[n:]
 	}
 	return there, nil
+}
+
+const (
+	// changeOutputsInParts is the version of batches that look for outputs in parts, if
+	// they are many: 1. Those of releases before have failed, or nearly.
+	changeOutputsInParts = "outputsInParts"
+	// maxOutputsBytes is how long the outputs of one part may be, as JSON: Temporal takes
+	// 2 MiB. Each disk comes with its platform, whose certificates may be long.
+	maxOutputsBytes = 1 << 20
+)
+
+// atOnce is how many of the outputs one activity looks for.
+func atOnce(ctx workflow.Context, outputs []activities.OutputAt) int {
+	size := 0
+	for i, o := range outputs {
+		b, err := json.Marshal(o)
+		if err != nil {
+			continue // the activity says so
+		}
+		if size += len(b); i > 0 && size > maxOutputsBytes && workflow.GetVersion(ctx, changeOutputsInParts, workflow.DefaultVersion, 1) == 1 {
+			return i
+		}
+	}
+	return len(outputs)
+}
+
+// breathe stands between computations that may take long, with hundreds of images
+// and certificates in each request: a workflow that is at one for a second counts as
+// stuck.
+func breathe(ctx workflow.Context) {
+	out := false
+	workflow.Go(ctx, func(workflow.Context) { out = true })
+	_ = workflow.Await(ctx, func() bool { return out }) // a cancellation is seen by what comes next
 }

@@ -33,6 +33,7 @@ type batchSuite struct {
 
 	listed  []string       // by the pattern
 	present []string       // outputs that are there
+	asked   []int          // bytes of what FindOutputs was given
 	taken   map[string]int // times that an image has a job of somebody else
 	finds   func(activities.OutputAt) bool
 	ends    map[string]error // by image, nil completes
@@ -48,7 +49,7 @@ func (s *batchSuite) SetupTest() {
 	s.listed, s.present, s.began = nil, nil, nil
 	s.ends, s.result, s.most, s.running = map[string]error{}, map[string]job.Result{}, map[string]int{}, map[string]int{}
 	s.taken = map[string]int{}
-	s.finds = func(o activities.OutputAt) bool { return slices.Contains(s.present, o.File) }
+	s.finds = func(o activities.OutputAt) bool { return slices.Contains(s.present, o.File+o.Disk) }
 	s.newEnv()
 }
 
@@ -59,6 +60,7 @@ func (s *batchSuite) newEnv() {
 	s.env.RegisterActivity(new(activities.Controller))
 	s.env.RegisterWorkflowWithOptions(s.convert, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
 	s.env.RegisterWorkflowWithOptions(s.convert, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
+	s.env.RegisterWorkflowWithOptions(s.convert, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
 	s.env.RegisterWorkflowWithOptions(Batch, workflow.RegisterOptions{Name: durable.WorkflowBatch})
 	s.env.OnActivity(ctl.ListImages, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.ListImagesInput) ([]string, error) {
 		s.Equal("win*", in.Pattern)
@@ -66,6 +68,11 @@ func (s *batchSuite) newEnv() {
 	}).Maybe()
 	s.env.OnActivity(ctl.FindOutputs, mock.Anything, mock.Anything).Return(func(_ context.Context, in []activities.OutputAt) ([]int, error) {
 		var there []int
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		s.asked = append(s.asked, len(b))
 		for i, o := range in {
 			if s.finds(o) {
 				there = append(there, i)
@@ -317,6 +324,28 @@ func (s *batchSuite) TestLongBatch() {
 	s.Len(s.began, n)
 	s.Equal(last.Items[n-1].Image, `\\h1\s1\a-209.vhdx`)
 	s.True(last.Started.Before(*last.Items[n-1].Started))
+}
+
+// Each output of reverseImage comes with its platform, whose certificates may be
+// long: Temporal takes 2 MiB at a time.
+func (s *batchSuite) TestManyOutputsAreLookedForInParts() {
+	s.asked = nil
+	s.present = []string{"disks/a-0.raw", "disks/a-149.raw"}
+	body := strings.Replace(batchBody(images(150)+`,"concurrency":{"total":1}`), "convertToUefi", "reverseImage", 1)
+	body = strings.Replace(body, `"{name}-uefi"`, `"disks/{name}.raw"`, 1)
+	body = strings.Replace(body, `"platform"`, `"vCenterSslCaCertificate":"`+strings.Repeat("x", 10_000)+`","platform"`, 1)
+	s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Minute)
+	s.env.ExecuteWorkflow(Batch, raw(body), (*job.BatchReport)(nil))
+	var r job.BatchReport
+	canceled, ok := errors.AsType[*temporal.CanceledError](s.env.GetWorkflowError())
+	s.Require().True(ok, "%v", s.env.GetWorkflowError())
+	s.Require().NoError(canceled.Details(&r))
+	s.Equal(2, r.Counts.There)
+	s.Equal(job.ItemThere, r.Items[149].State)
+	s.Len(s.asked, 2)
+	for _, n := range s.asked {
+		s.Less(n, 3<<19)
+	}
 }
 
 func (s *batchSuite) TestDryRun() {

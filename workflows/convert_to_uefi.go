@@ -15,34 +15,31 @@ import (
 // a body that cannot be read is refused with a code instead of a decoding
 // failure. Failure types are the codes of package job.
 func ConvertToUEFI(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
-	j, err := begin(ctx, job.OpConvertToUEFI)
-	if err != nil {
-		return nil, err
-	}
-	req, warnings, err := job.Parse[job.ConvertToUEFI](body.Payload().GetData())
-	if err != nil {
-		return j.end(ctx, nil, err)
-	}
-	outputID, err := req.OutputID()
-	if err != nil {
-		return j.end(ctx, nil, err)
-	}
-	if err := j.admit(ctx, &req.Request, req.OutputPath(), outputID, warnings); err != nil {
-		return j.end(ctx, nil, err)
-	}
-	c := &convertToUEFI{lifecycle: j, req: req, task: convert.Task{
-		Job:        j.status.JobID,
-		Key:        j.key,
-		Storage:    req.InputStorageLocation,
-		Input:      req.InputFile(),
-		Output:     req.OutputFile(),
-		Format:     req.InputImageFormat,
-		Overwrite:  req.OverwriteOutput,
-		IgnoreLock: req.IgnoreLock,
-		Options:    req.UEFIOptions,
-	}}
-	res, err := c.run(ctx)
-	return j.end(ctx, res, err)
+	return perform(ctx, job.OpConvertToUEFI, func(j *lifecycle) (*job.Result, error) {
+		req, warnings, err := job.Parse[job.ConvertToUEFI](body.Payload().GetData())
+		if err != nil {
+			return nil, err
+		}
+		outputID, err := req.OutputID()
+		if err != nil {
+			return nil, err
+		}
+		if err := j.admit(ctx, &req.Request, req.OutputPath(), outputID, warnings); err != nil {
+			return nil, err
+		}
+		c := &convertToUEFI{lifecycle: j, req: req, task: convert.Task{
+			Job:        j.status.JobID,
+			Key:        j.key,
+			Storage:    req.InputStorageLocation,
+			Input:      req.InputFile(),
+			Output:     req.OutputFile(),
+			Format:     req.InputImageFormat,
+			Overwrite:  req.OverwriteOutput,
+			IgnoreLock: req.IgnoreLock,
+			Options:    req.UEFIOptions,
+		}}
+		return c.run(ctx)
+	})
 }
 
 // convertToUEFI is one job: what it is to do, and how far it has come.
@@ -55,7 +52,7 @@ type convertToUEFI struct {
 	boot     *job.BootProof
 }
 
-func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
+func (c *convertToUEFI) run(ctx workflow.Context) (*job.Result, error) {
 	if err := c.preflight(ctx); err != nil {
 		return nil, orCanceled(ctx, err) // nothing was made yet
 	}
@@ -64,21 +61,7 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 		preview.Warnings = c.status.Warnings // also those of the request
 		return &preview, nil
 	}
-	defer func() { // armed before the first CE: an attempt that failed may have made one
-		if err = c.tearDown(ctx, err, c.finish); err != nil {
-			res = nil
-		}
-	}()
-	err = c.onCE(ctx, func(ctx workflow.Context, queue string) error {
-		if err := c.compose(ctx, queue); err != nil {
-			return err
-		}
-		if err := c.proveBoot(ctx); err != nil {
-			return err
-		}
-		return c.publish(ctx, queue)
-	})
-	if err != nil {
+	if err := c.tearDown(ctx, c.onCE(ctx, c.make), c.finish); err != nil {
 		return nil, err
 	}
 	result := c.composed.Result
@@ -88,12 +71,23 @@ func (c *convertToUEFI) run(ctx workflow.Context) (res *job.Result, err error) {
 	return &result, nil
 }
 
+// make writes the output, and gives it its name.
+func (c *convertToUEFI) make(ctx workflow.Context, queue string) error {
+	if err := c.compose(ctx, queue); err != nil {
+		return err
+	}
+	if err := c.proveBoot(ctx); err != nil {
+		return err
+	}
+	return c.publish(ctx, queue)
+}
+
 func (c *convertToUEFI) preflight(ctx workflow.Context) error {
 	in := activities.PreflightInput{Target: c.target, Task: c.task, Verify: c.req.Verify}
 	if err := workflow.ExecuteActivity(checking(ctx, "check "+c.task.Input), ctl.Preflight, in).Get(ctx, &c.admitted); err != nil {
 		return err
 	}
-	c.status.Warnings = append(c.status.Warnings, c.admitted.Preview.Warnings...)
+	c.warn(c.admitted.Preview.Warnings...)
 	if c.task.Output != "" {
 		return nil
 	}

@@ -3,24 +3,18 @@ package workflows
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/suite"
-	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"imageport/activities"
-	"imageport/engine/agent"
 	"imageport/engine/convert"
 	"imageport/engine/enrol"
 	"imageport/job"
@@ -32,9 +26,7 @@ const body = `{"platform":"local","resourceLocationId":"lab","inputStorageLocati
 // jobSuite runs ConvertToUEFI with every activity replaced, to see what the
 // workflow itself decides.
 type jobSuite struct {
-	suite.Suite
-	testsuite.WorkflowTestSuite
-	env *testsuite.TestWorkflowEnvironment
+	operationSuite
 
 	created, destroyed []string
 	enrols             func(name string) *durable.Enrolment // how a CE comes that was created
@@ -48,12 +40,7 @@ func TestConvertToUEFI(t *testing.T) { suite.Run(t, new(jobSuite)) }
 func (s *jobSuite) SetupTest() {
 	s.created, s.destroyed, s.finished = nil, nil, nil
 	s.enrols = func(string) *durable.Enrolment { return nil }
-	s.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	s.env = s.NewTestWorkflowEnvironment()
-	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "lab"})
-	s.env.RegisterActivity(new(activities.Controller))
-	s.env.RegisterActivity(new(agent.Engine))
-	s.env.OnUpsertTypedSearchAttributes(mock.Anything).Return(nil).Maybe()
+	s.newEnv()
 	s.onDestroy, s.destroyFails = func() {}, nil
 	s.env.OnActivity(ctl.DestroyCE, mock.Anything, mock.Anything).Return(func(_ context.Context, in activities.DestroyCEInput) error {
 		s.destroyed = append(s.destroyed, in.Name)
@@ -107,28 +94,7 @@ func (s *jobSuite) publish(result error) {
 	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(result)
 }
 
-func (s *jobSuite) run(body string) (*job.Result, error) {
-	s.env.ExecuteWorkflow(ConvertToUEFI, raw(body))
-	s.True(s.env.IsWorkflowCompleted())
-	if err := s.env.GetWorkflowError(); err != nil {
-		return nil, err
-	}
-	var res *job.Result
-	s.NoError(s.env.GetWorkflowResult(&res))
-	return res, nil
-}
-
-func raw(body string) converter.RawValue {
-	return converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte(body)})
-}
-
-func (s *jobSuite) status() job.Status {
-	answer, err := s.env.QueryWorkflow(durable.QueryStatus)
-	s.Require().NoError(err)
-	var status job.Status
-	s.Require().NoError(answer.Get(&status))
-	return status
-}
+func (s *jobSuite) run(body string) (*job.Result, error) { return s.perform(ConvertToUEFI, body) }
 
 // refused checks the failure type that users see, and what it carries.
 func (s *jobSuite) refused(err error, code job.Code) {
@@ -199,90 +165,6 @@ func (s *jobSuite) TestCreateFailsAndIsCleanedUp() {
 	s.False(s.finished[0].Keep)
 }
 
-func (s *jobSuite) TestNoCEEverComes() {
-	s.approve()
-	s.finish(nil)
-	_, err := s.run(body)
-	s.refused(err, job.CENeverCame)
-	s.Len(s.created, maxAbsent)
-	s.ElementsMatch(s.created, s.destroyed)
-	s.Len(unique(s.created), maxAbsent)
-}
-
-// A CE that stops before it reports is not waited for, and its last words are
-// the job's.
-func (s *jobSuite) TestCEStopsBeforeItReports() {
-	s.approve()
-	s.stop("no address by DHCP")
-	s.finish(nil)
-	_, err := s.run(body)
-	s.refused(err, job.CENeverCame)
-	s.Contains(err.Error(), "no address by DHCP")
-	s.Len(unique(s.created), maxAbsent)
-	s.Equal(s.created, s.destroyed)
-}
-
-func (s *jobSuite) TestCEStopsWhileItComposes() {
-	s.approve()
-	s.enrol()
-	composing := make(chan struct{})
-	s.env.OnActivity(ctl.WatchCE, mock.Anything, mock.Anything).Return(func(context.Context, activities.WatchCEInput) (activities.CEStopped, error) {
-		<-composing
-		return activities.CEStopped{Fault: "kernel panic"}, nil
-	}).Once()
-	s.env.OnActivity(ctl.WatchCE, mock.Anything, mock.Anything).Return(activities.CEStopped{}, durable.Failure(job.Errorf(job.UnknownPlatform, "", "nothing to see")))
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(func(context.Context, convert.Task, convert.Approval) (convert.Composed, error) {
-		close(composing)
-		time.Sleep(200 * time.Millisecond) // the server waits for a heartbeat
-		return convert.Composed{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)
-	}).Once()
-	s.compose()
-	s.publish(nil)
-	s.finish(nil)
-	res, err := s.run(body)
-	s.Require().NoError(err)
-	s.Equal(2, res.CompositingEngines)
-	s.Contains(res.Warnings[len(res.Warnings)-1], "was lost and replaced: kernel panic")
-}
-
-func (s *jobSuite) TestLostCEIsReplacedAndComposesAgain() {
-	s.approve()
-	s.enrol()
-	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil), "progress")
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{}, lost).Once()
-	s.compose()
-	s.publish(nil)
-	s.finish(nil)
-	res, err := s.run(body)
-	s.Require().NoError(err)
-	s.Equal(2, res.CompositingEngines)
-	s.Contains(res.Warnings[len(res.Warnings)-1], "was lost and replaced")
-	s.Equal(s.created, s.destroyed)
-	s.Len(unique(s.created), 2)
-}
-
-func (s *jobSuite) TestCELostInPublishIsNotComposedAgain() {
-	s.approve()
-	s.enrol()
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{Pieces: []convert.Piece{{Name: "out.avhdx", Partial: "p"}}}, nil).Once()
-	lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil, "progress")
-	s.env.OnActivity(ce.Publish, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(lost).Once()
-	s.publish(nil)
-	s.finish(nil)
-	_, err := s.run(body)
-	s.NoError(err)
-}
-
-func (s *jobSuite) TestOldAgentIsRefused() {
-	s.approve()
-	s.enrols = func(name string) *durable.Enrolment {
-		return &durable.Enrolment{CE: name, Key: strings.Repeat("a", 64), Protocol: enrol.Protocol + 1}
-	}
-	s.finish(nil)
-	_, err := s.run(body)
-	s.refused(err, job.PlatformRefused)
-}
-
 func (s *jobSuite) TestPublishRefusedTakesEverythingBack() {
 	s.approve()
 	s.enrol()
@@ -335,31 +217,6 @@ func (s *jobSuite) TestFailedCleanupIsSaid() {
 	s.Contains(err.Error(), "may not delete")
 	s.Contains(err.Error(), "there") // what the job itself ended with
 	s.Contains(durable.FromFailure(err).Remedy, ".replaced is the output of before")
-}
-
-// A Compositing Engine that cannot be destroyed does not cost the output.
-func (s *jobSuite) TestFailedDestroyKeepsTheOutput() {
-	s.destroyFails = durable.Failure(job.Errorf(job.PlatformRefused, "", "no permission"))
-	s.approve()
-	s.enrol()
-	s.compose()
-	s.publish(nil)
-	s.finish(nil)
-	_, err := s.run(body)
-	s.refused(err, job.CleanupFailed)
-	s.Contains(err.Error(), "the job succeeded, but could not remove its Compositing Engine")
-	s.True(s.finished[0].Keep)
-}
-
-// Three that came, and were gone before they could work, are not three that
-// never came.
-func (s *jobSuite) TestAllCEsLost() {
-	s.approve()
-	s.enrol()
-	s.env.OnActivity(ce.Compose, mock.Anything, mock.Anything, mock.Anything).Return(convert.Composed{}, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil))
-	s.finish(nil)
-	_, err := s.run(body)
-	s.refused(err, job.CELost)
 }
 
 // with adds fields to the request.
@@ -440,12 +297,4 @@ func TestFailureKeepsCode(t *testing.T) {
 			t.Errorf("%v came back as %#v", err, got)
 		}
 	}
-}
-
-func unique(names []string) map[string]bool {
-	m := make(map[string]bool)
-	for _, n := range names {
-		m[n] = true
-	}
-	return m
 }

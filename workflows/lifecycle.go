@@ -1,33 +1,23 @@
 package workflows
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"imageport/activities"
-	"imageport/engine/agent"
-	"imageport/engine/enrol"
 	"imageport/job"
 	"imageport/job/durable"
-	"imageport/job/seed"
-)
-
-// Typed handles of the activities; nil, as only their methods' names are used.
-var (
-	ctl *activities.Controller
-	ce  *agent.Engine
 )
 
 // lifecycle is what every operation's job has: a status that the query shows,
 // and a Compositing Engine that comes and goes.
 type lifecycle struct {
-	status job.Status
-	key    string // durable.JobKey
+	status  job.Status
+	entered time.Time // into the phase
+	key     string    // durable.JobKey
 	// stoppedIn is the phase from which tear-down began.
 	stoppedIn job.Phase
 	ces       int // times that a Compositing Engine was switched on
@@ -47,12 +37,24 @@ type lifecycle struct {
 	logs     keptLogs
 }
 
+// perform is a job, from its first status to the outcome that Temporal records. What
+// do returns, it returns through end.
+func perform(ctx workflow.Context, op job.Operation, do func(j *lifecycle) (*job.Result, error)) (*job.Result, error) {
+	j, err := begin(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	res, err := do(j)
+	return j.end(ctx, res, err)
+}
+
 // begin sets up the status and its query. It does not block: a query may come
 // with the first task.
 func begin(ctx workflow.Context, op job.Operation) (*lifecycle, error) {
 	info := workflow.GetInfo(ctx)
 	j := &lifecycle{
-		key: durable.JobKey(info.OriginalRunID),
+		entered: workflow.Now(ctx),
+		key:     durable.JobKey(info.OriginalRunID),
 		status: job.Status{
 			JobID:     info.WorkflowExecution.ID,
 			RunID:     info.WorkflowExecution.RunID,
@@ -88,7 +90,7 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, output, outputID
 	j.status.Platform = r.Platform
 	j.status.Image = folder.UNC(r.InputFile())
 	j.status.Output = output
-	j.status.Warnings = warnings
+	j.warn(warnings...)
 	j.target = r.Target
 	j.access.Credentials = []string{r.InputStorageLocation.CredentialID}
 	j.describe(ctx)
@@ -107,231 +109,33 @@ func (j *lifecycle) admit(ctx workflow.Context, r *job.Request, output, outputID
 // enter moves to a phase, in the status, the Web UI's details and the search
 // attributes.
 func (j *lifecycle) enter(ctx workflow.Context, phase job.Phase) error {
-	j.status.Phase = phase
+	j.status.Phase, j.entered = phase, workflow.Now(ctx)
 	j.describe(ctx)
 	return workflow.UpsertTypedSearchAttributes(ctx, durable.AttrPhase.ValueSet(string(phase)))
 }
 
-// describe writes the status for the Web UI, as Markdown: what matters most
-// first.
-func (j *lifecycle) describe(ctx workflow.Context) {
-	s := &j.status
-	var b strings.Builder
-	switch {
-	case s.State == job.StateRunning && s.Error != nil:
-		fmt.Fprintf(&b, "%s **has failed**, and cleans up\n", s.Operation)
-	case s.State == job.StateRunning:
-		fmt.Fprintf(&b, "%s %s: **%s**\n", s.Operation, s.State, s.Phase)
-	case s.State == job.StateCanceled:
-		fmt.Fprintf(&b, "%s **%s** in phase %s: nothing is left of it\n", s.Operation, s.State, s.Phase)
-	default:
-		fmt.Fprintf(&b, "%s **%s** in phase %s\n", s.Operation, s.State, s.Phase)
-	}
-	if e := s.Error; e != nil {
-		fmt.Fprintf(&b, "\n**%s**: %s\n", e.Code, e.Message)
-		if e.Remedy != "" {
-			fmt.Fprintf(&b, "\n**What to do**: %s\n", e.Remedy)
-		}
-	}
-	line := func(what, value string) {
-		if value != "" { // two backticks: names may hold one
-			fmt.Fprintf(&b, "- %s: `` %s ``\n", what, value)
-		}
-	}
-	b.WriteString("\n")
-	line("image", s.Image)
-	line("output", s.Output)
-	if r := s.Result; r != nil && r.DryRun {
-		b.WriteString("- dry run: nothing was changed; the result is the plan\n")
-		line("EFI system partition", string(r.ESPPlacement))
-		if r.Upgrade != nil {
-			line("PVS target software", describeUpgrade(r.Upgrade))
-		}
-	} else if r != nil {
-		if r.SizeBytes > 0 {
-			line("size", fmt.Sprintf("%d bytes", r.SizeBytes))
-		}
-		line("sha256", r.SHA256)
-		if r.Upgrade != nil {
-			line("PVS target software", describeUpgrade(r.Upgrade))
-		}
-	}
-	if s.CE != "" && s.State == job.StateRunning {
-		line("Compositing Engine on "+s.Platform, s.CE)
-	}
-	if s.State != job.StateCanceled { // they are about an output
-		for _, w := range s.Warnings {
-			fmt.Fprintf(&b, "- warning: %s\n", w)
-		}
-	}
-	// The Web UI shows a frame that is a little too low: the last line is lost.
-	b.WriteString("\n\u00a0\n")
-	workflow.SetCurrentDetails(ctx, b.String())
-}
+// What a status has of warnings: a long job may lose many CEs, a request have any
+// number of unknown keys, and the status has to fit into an answer.
+const (
+	maxWarnings     = 100
+	maxWarningBytes = 1000
+)
 
-// onCE runs work on a Compositing Engine. When the CE is lost, work runs again on
-// another one, or on the same one if that has the output disk; so work must pick
-// up where it was. The CE of the last try is left for tearDown.
-func (j *lifecycle) onCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
-	for losses, absent := 0, 0; ; {
-		before := j.done
-		err := j.tryCE(ctx, work)
-		lost, isLost := errors.AsType[*ceLost](err)
-		if !isLost {
-			return err
+// warn adds warnings to the status.
+func (j *lifecycle) warn(texts ...string) {
+	for _, text := range texts[:min(len(texts), maxWarnings-len(j.status.Warnings))] {
+		if len(text) > maxWarningBytes {
+			text = strings.ToValidUTF8(text[:maxWarningBytes], "") + "…"
 		}
-		j.noteLoss(ctx, lost)
-		if losses++; j.done > before {
-			losses = 1
-		}
-		if absent++; lost.came {
-			absent = 0
-		}
-		if losses == maxCEs || absent == maxAbsent {
-			return lost.final(losses, j.status.CE)
-		}
-		warning := fmt.Sprintf("Compositing Engine %s was lost and %s", j.status.CE, map[bool]string{true: "started again", false: "replaced"}[j.holds])
-		if lost.cause != "" {
-			warning += ": " + lost.cause
-		}
-		j.warn(warning)
-		if err := j.discardCE(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// maxWarnings is how many a status has: a long job may lose many CEs, and the
-// status has to fit into an answer.
-const maxWarnings = 100
-
-// warn adds a warning to the status.
-func (j *lifecycle) warn(text string) {
-	if len(j.status.Warnings) < maxWarnings {
 		j.status.Warnings = append(j.status.Warnings, text)
 	}
 }
 
-// discardCE removes the lost CE, or switches it off if it has the output disk.
-func (j *lifecycle) discardCE(ctx workflow.Context) error {
-	if !j.holds {
-		return j.destroyCE(ctx)
-	}
-	in := activities.StopCEInput{Target: j.target, Name: j.status.CE}
-	return workflow.ExecuteActivity(cleaning(ctx, "switch off "+in.Name), ctl.StopCE, in).Get(ctx, nil)
-}
-
-// ceLost says that a CE did not come, or does not answer any more.
-type ceLost struct {
-	came  bool
-	cause string // what its platform says, or ""
-}
-
-func (e *ceLost) Error() string { return "the Compositing Engine is lost: " + e.cause }
-
-// final is the failure of a job that has lost its last CE.
-func (e *ceLost) final(ces int, last string) error {
-	var cause, remedy string
-	if e.cause != "" {
-		cause = ": " + e.cause
-		remedy = "Put right what the Compositing Engine or its platform says, then start the job again"
-	}
-	if e.came {
-		return job.Errorf(job.CELost, cmp.Or(remedy, "Look at the platform's events for the CE, then start the job again"), "%d Compositing Engines vanished, the last was %s%s", ces, last, cause)
-	}
-	return job.Errorf(job.CENeverCame, cmp.Or(remedy, "Check that a CE on this network reaches the gateway of the resource-location worker, and look at its console"), "none of %d Compositing Engines reported, the last was %s%s", ces, last, cause)
-}
-
-// tryCE creates one CE, waits until it enrols, and runs work on it. Meanwhile
-// the platform is watched: a CE that stops is lost at once.
-func (j *lifecycle) tryCE(ctx workflow.Context, work func(ctx workflow.Context, queue string) error) error {
-	j.ces++
-	j.enrolled, j.rivals, j.logs.closed = durable.Enrolment{}, false, false
-	switch {
-	case j.ces == 1:
-		j.status.CE = seed.Name(j.key)
-	case !j.holds: // a name of its own, so that a lost CE that comes back finds no work
-		j.status.CE = seed.Name(durable.JobKey(fmt.Sprintf("%s/%d", j.key, j.ces)))
-	}
-	if err := j.enter(ctx, job.PhaseCreateCE); err != nil {
-		return err
-	}
-	in := activities.CreateCEInput{
-		Target: j.target,
-		Name:   j.status.CE,
-		Job:    j.status.JobID,
-		RunID:  workflow.GetInfo(ctx).OriginalRunID,
-	}
-	var made activities.CE
-	if err := workflow.ExecuteActivity(creating(ctx, "create "+in.Name), ctl.CreateCE, in).Get(ctx, &made); err != nil {
-		return err
-	}
-	wctx, done := workflow.WithCancel(ctx)
-	defer done()
-	watch := workflow.ExecuteActivity(watching(wctx, "watch "+in.Name), ctl.WatchCE, activities.WatchCEInput{Target: in.Target, Name: in.Name})
-	cctx, abandon := workflow.WithCancel(ctx)
-	var gone *ceLost
-	lose := func(cause string) {
-		gone = &ceLost{cause: cause}
-		abandon()
-	}
-	workflow.Go(wctx, func(wctx workflow.Context) {
-		var seen activities.CEStopped
-		if watch.Get(wctx, &seen) == nil {
-			lose(seen.Fault)
-		}
-	})
-	workflow.Go(wctx, func(wctx workflow.Context) {
-		if workflow.Await(wctx, func() bool { return j.rivals }) == nil {
-			lose("its token was used with two keys: somebody who can read its definition on the platform may have got the credential of the share. Change that credential's password")
-		}
-	})
-	if err := j.enter(ctx, job.PhaseEnrol); err != nil {
-		return err
-	}
-	came, err := workflow.AwaitWithTimeout(ctx, made.EnrolWithin, func() bool { return j.enrolled.Key != "" || gone != nil })
-	switch {
-	case err != nil:
-		return err
-	case gone != nil:
-		return gone
-	case !came:
-		return &ceLost{}
-	case j.enrolled.Protocol != enrol.Protocol:
-		return job.Errorf(job.PlatformRefused, "Build the appliance of this release", "Compositing Engine %s speaks protocol %d, this worker %d", j.status.CE, j.enrolled.Protocol, enrol.Protocol)
-	}
-	err = work(cctx, seed.Queue(j.status.CE))
-	if err != nil && j.holds && gone == nil && !temporal.IsCanceledError(err) {
-		// What the platform was asked to do may have failed because the CE is
-		// gone, and the watch not have seen it yet.
-		if _, err := workflow.AwaitWithTimeout(ctx, lossSeenWithin, func() bool { return gone != nil }); err != nil {
-			return err
-		}
-	}
-	_, silent := errors.AsType[*temporal.TimeoutError](err)
-	switch {
-	case gone != nil && (silent || j.holds && err != nil || temporal.IsCanceledError(err)) && ctx.Err() == nil:
-		gone.came = true
-		return gone
-	case durable.NotStarted(err):
-		return &ceLost{came: true}
-	}
-	return err
-}
-
-// destroyCE removes the current CE, if there may be one.
-func (j *lifecycle) destroyCE(ctx workflow.Context) error {
-	if j.ces == 0 {
-		return nil
-	}
-	in := activities.DestroyCEInput{Target: j.target, Name: j.status.CE}
-	return workflow.ExecuteActivity(cleaning(ctx, "destroy "+in.Name), ctl.DestroyCE, in).Get(ctx, nil)
-}
-
 // tearDown ends a job on a context that a cancellation does not reach:
 // the CE is destroyed, then finish keeps or takes back what the job made.
-// A cancel counts until finish begins, or the job is decided. A failed clean-up wins over every other
-// outcome: it is the one that somebody has to act on.
+// A cancel counts until finish begins, or the job is decided. A failed clean-up wins
+// over every other outcome: it is the one that somebody has to act on. It is called
+// whatever err is: an attempt to make a CE that failed may have made one.
 func (j *lifecycle) tearDown(ctx workflow.Context, err error, finish func(ctx workflow.Context, keep bool) error) error {
 	dctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
@@ -398,18 +202,4 @@ func (j *lifecycle) end(ctx workflow.Context, res *job.Result, err error) (*job.
 	}
 	j.describe(ctx)
 	return res, err
-}
-
-// Register registers the workflows of all operations under the names of the
-// specification, the sweep and the batch.
-func Register(r interface {
-	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
-	RegisterDynamicWorkflow(w any, options workflow.DynamicRegisterOptions)
-}) {
-	r.RegisterWorkflowWithOptions(ConvertToUEFI, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
-	r.RegisterWorkflowWithOptions(ReverseImage, workflow.RegisterOptions{Name: string(job.OpReverseImage)})
-	r.RegisterWorkflowWithOptions(UpgradePVS, workflow.RegisterOptions{Name: string(job.OpUpgradePVS)})
-	r.RegisterWorkflowWithOptions(Sweep, workflow.RegisterOptions{Name: durable.WorkflowSweep})
-	r.RegisterWorkflowWithOptions(Batch, workflow.RegisterOptions{Name: durable.WorkflowBatch})
-	r.RegisterDynamicWorkflow(unknownOperation, workflow.DynamicRegisterOptions{})
 }

@@ -30,12 +30,13 @@ const (
 	lossSeenWithin = 6 * time.Second
 )
 
-// checking is for reading what the job will work on: short, and worth a few
-// tries over a share that does not answer.
+// checking is for reading what the job will work on: worth a few tries over a share
+// that does not answer, and short. But there may be the checks of other jobs ahead:
+// a worker makes a few at a time.
 func checking(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		Summary:             summary,
-		StartToCloseTimeout: 5 * time.Minute, // much longer than a share may stall, so that its own error is heard
+		StartToCloseTimeout: time.Hour, // also much longer than a share may stall, so that its own error is heard
 		HeartbeatTimeout:    durable.HeartbeatTimeout,
 		WaitForCancellation: true,
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumAttempts: 3},
@@ -89,6 +90,11 @@ func copying(ctx workflow.Context, queue, summary string) workflow.Context {
 		WaitForCancellation:    true, // or tear-down would take the disk from a writing CE
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 2 * time.Minute, MaximumAttempts: 40},
 	})
+}
+
+// awaitWithin is workflow.AwaitWithTimeout, with a summary for the Web UI.
+func awaitWithin(ctx workflow.Context, timeout time.Duration, summary string, condition func() bool) (bool, error) {
+	return workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{Timeout: timeout, TimerOptions: workflow.TimerOptions{Summary: summary}}, condition)
 }
 
 // once is for what must not be tried again as it is.

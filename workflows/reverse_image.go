@@ -15,21 +15,18 @@ import (
 // the specification's JSON ("Reverse Imaging"), taken raw as ConvertToUEFI
 // does. Failure types are the codes of package job.
 func ReverseImage(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
-	j, err := begin(ctx, job.OpReverseImage)
-	if err != nil {
-		return nil, err
-	}
-	req, warnings, err := job.Parse[job.ReverseImage](body.Payload().GetData())
-	if err != nil {
-		return j.end(ctx, nil, err)
-	}
-	if err := j.admit(ctx, &req.Request, req.OutputDiskName, req.OutputID(), warnings); err != nil {
-		return j.end(ctx, nil, err)
-	}
-	r := &reverseImage{req: req, diskCopy: diskCopy{lifecycle: j, task: j.copyTask(&req.Request, req.OutputSizeMB)}}
-	r.task.IgnoreLock, r.task.FixUps, r.task.Verify = req.IgnoreLock, req.FixUps, req.Verify
-	res, err := r.run(ctx)
-	return j.end(ctx, res, err)
+	return perform(ctx, job.OpReverseImage, func(j *lifecycle) (*job.Result, error) {
+		req, warnings, err := job.Parse[job.ReverseImage](body.Payload().GetData())
+		if err != nil {
+			return nil, err
+		}
+		if err := j.admit(ctx, &req.Request, req.OutputDiskName, req.OutputID(), warnings); err != nil {
+			return nil, err
+		}
+		r := &reverseImage{req: req, diskCopy: diskCopy{lifecycle: j, task: j.copyTask(&req.Request, req.OutputSizeMB)}}
+		r.task.IgnoreLock, r.task.FixUps, r.task.Verify = req.IgnoreLock, req.FixUps, req.Verify
+		return r.run(ctx)
+	})
 }
 
 // reverseImage is one job: what it is to do, and how far it has come.
@@ -40,31 +37,31 @@ type reverseImage struct {
 	vm       string
 }
 
-func (r *reverseImage) run(ctx workflow.Context) (res *job.Result, err error) {
+func (r *reverseImage) run(ctx workflow.Context) (*job.Result, error) {
 	if err := r.preflight(ctx); err != nil {
 		return nil, orCanceled(ctx, err) // nothing was made yet
 	}
 	if r.req.DryRun {
 		preview := r.result()
 		preview.DryRun = true
-		return &preview, nil
+		return preview, nil
 	}
-	defer func() { // armed before the first CE: an attempt that failed may have made one
-		if err = r.tearDown(ctx, err, r.makeVM); err != nil {
-			res = nil
-			return
-		}
-		result := r.result()
-		res = &result
-	}()
-	err = r.onCE(ctx, func(ctx workflow.Context, queue string) error {
+	if err := r.tearDown(ctx, r.make(ctx), r.makeVM); err != nil {
+		return nil, err
+	}
+	return r.result(), nil
+}
+
+// make fills the disk, and gives it its name.
+func (r *reverseImage) make(ctx workflow.Context) error {
+	err := r.onCE(ctx, func(ctx workflow.Context, queue string) error {
 		_, err := r.fill(ctx, queue)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return nil, r.keep(ctx)
+	return r.keep(ctx)
 }
 
 func (r *reverseImage) preflight(ctx workflow.Context) error {
@@ -75,9 +72,7 @@ func (r *reverseImage) preflight(ctx workflow.Context) error {
 	}
 	r.approval, r.fixUps = r.admitted.Approval, len(r.admitted.Preview.FixUps) > 0
 	r.disk.SizeBytes, r.disk.Firmware = r.approval.SizeBytes, r.admitted.Preview.Firmware
-	for _, w := range r.admitted.Preview.Warnings {
-		r.warn(w)
-	}
+	r.warn(r.admitted.Preview.Warnings...)
 	return nil
 }
 
@@ -111,7 +106,7 @@ func (r *reverseImage) makeVM(ctx workflow.Context, keep bool) error {
 	return nil
 }
 
-func (r *reverseImage) result() job.Result {
+func (r *reverseImage) result() *job.Result {
 	res := r.admitted.Preview
 	res.Output = r.req.OutputDiskName
 	res.VM = r.vm
@@ -121,5 +116,5 @@ func (r *reverseImage) result() job.Result {
 		res.CRC32C, res.BytesRead, res.BytesWritten = c.CRC32C, c.BytesRead, c.BytesWritten
 		res.ResumedBytes, res.VerifiedBytes = c.ResumedBytes, c.VerifiedBytes
 	}
-	return res
+	return &res
 }

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,12 +9,8 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/suite"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/testsuite"
 
 	"imageport/activities"
-	"imageport/engine/agent"
 	"imageport/engine/disk/copier"
 	"imageport/engine/enrol"
 	"imageport/engine/reverse"
@@ -28,9 +23,7 @@ const reverseBody = `{"platform":"local","resourceLocationId":"lab","inputStorag
 
 // reverseSuite runs ReverseImage with every activity replaced.
 type reverseSuite struct {
-	suite.Suite
-	testsuite.WorkflowTestSuite
-	env *testsuite.TestWorkflowEnvironment
+	operationSuite
 
 	did   []string // what was done, in order
 	fixUp []job.FixUp
@@ -41,12 +34,7 @@ func TestReverseImage(t *testing.T) { suite.Run(t, new(reverseSuite)) }
 
 func (s *reverseSuite) SetupTest() {
 	s.did, s.fixUp, s.vmErr = nil, []job.FixUp{{What: "x"}}, nil
-	s.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	s.env = s.NewTestWorkflowEnvironment()
-	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "lab"})
-	s.env.RegisterActivity(new(activities.Controller))
-	s.env.RegisterActivity(new(agent.Engine))
-	s.env.OnUpsertTypedSearchAttributes(mock.Anything).Return(nil).Maybe()
+	s.newEnv()
 	s.env.OnActivity(ctl.DestroyCE, mock.Anything, mock.Anything).Return(func(context.Context, activities.DestroyCEInput) error {
 		s.do("destroy")
 		return nil
@@ -97,27 +85,12 @@ func (s *reverseSuite) copies(f func(resume *copier.State) (reverse.Copied, erro
 }
 
 func (s *reverseSuite) reverse(body string) (*job.Result, error) {
-	s.env.ExecuteWorkflow(ReverseImage, raw(body))
-	s.True(s.env.IsWorkflowCompleted())
-	if err := s.env.GetWorkflowError(); err != nil {
-		return nil, err
-	}
-	var res *job.Result
-	s.NoError(s.env.GetWorkflowResult(&res))
-	return res, nil
+	return s.perform(ReverseImage, body)
 }
 
 func (s *reverseSuite) failed(err error, code job.Code) {
 	s.Require().Error(err)
 	s.Equal(code, durable.FromFailure(err).Code)
-}
-
-func (s *reverseSuite) state() job.State {
-	answer, err := s.env.QueryWorkflow(durable.QueryStatus)
-	s.Require().NoError(err)
-	var status job.Status
-	s.Require().NoError(answer.Get(&status))
-	return status.State
 }
 
 func (s *reverseSuite) TestReverseSucceeds() {
@@ -178,7 +151,7 @@ func (s *reverseSuite) TestReverseCancelledTooLate() {
 	s.copies(func(*copier.State) (reverse.Copied, error) { return reverse.Copied{}, nil })
 	_, err := s.reverse(reverseBody)
 	s.Require().NoError(err)
-	s.Equal(job.StateCompleted, s.state())
+	s.Equal(job.StateCompleted, s.status().State)
 }
 
 func (s *reverseSuite) TestReverseCancelledInTheCopy() {
@@ -189,7 +162,7 @@ func (s *reverseSuite) TestReverseCancelledInTheCopy() {
 	})
 	_, err := s.reverse(reverseBody)
 	s.Require().Error(err)
-	s.Equal(job.StateCanceled, s.state())
+	s.Equal(job.StateCanceled, s.status().State)
 	s.NotContains(s.did, "keep")
 	s.Equal("destroy", s.did[len(s.did)-1])
 }

@@ -3,7 +3,6 @@ package workflows
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -20,8 +19,6 @@ const (
 	// forgetAfter is how long a target is looked at after the last job that
 	// used it, unless there are CEs of ours.
 	forgetAfter = 30 * 24 * time.Hour
-	// maxListed bounds the CEs that were kept in what the Web UI shows.
-	maxListed = 20
 )
 
 // Sweep removes the CEs of a resource location whose jobs run no more: a job
@@ -126,7 +123,8 @@ func (s *sweep) remove(ctx workflow.Context, orphans []activities.FoundCE) error
 		return nil
 	}
 	s.describeWait(ctx, len(orphans))
-	if err := workflow.Sleep(ctx, time.Duration(s.settle)); err != nil {
+	pause := workflow.NewTimerWithOptions(ctx, time.Duration(s.settle), workflow.TimerOptions{Summary: "look again after this"})
+	if err := pause.Get(ctx, nil); err != nil {
 		return err
 	}
 	var indexes []int
@@ -210,25 +208,27 @@ func (s *sweep) forget() {
 }
 
 func (s *sweep) describeWait(ctx workflow.Context, orphans int) {
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("%d Compositing Engines without a job: **looking again in %s**\n\n\u00a0\n", orphans, s.settle))
+	var d details
+	d.paragraph("%d Compositing Engines without a job: **looking again in %s**", orphans, s.settle)
+	d.show(ctx)
 }
 
 // describe writes the outcome for the Web UI, as Markdown.
 func (s *sweep) describe(ctx workflow.Context) {
-	var b strings.Builder
+	var d details
 	r := &s.result
 	verb := "removed"
 	if r.DryRun {
 		verb = "would be removed"
 	}
-	fmt.Fprintf(&b, "%d %s, %d kept, %d failed\n\n", len(r.Removed), verb, len(r.Kept), len(r.Failed))
+	d.paragraph("%d %s, %d kept, %d failed", len(r.Removed), verb, len(r.Kept), len(r.Failed))
 	list := func(what string, ces []job.SweptCE, limit int) {
 		for i, ce := range ces {
 			if i == limit {
-				fmt.Fprintf(&b, "- … and %d more %s\n", len(ces)-limit, what)
+				d.item("… and %d more %s", len(ces)-limit, what)
 				return
 			}
-			fmt.Fprintf(&b, "- %s: `` %s `` on `` %s ``, %s old: %s\n", what, ce.CE, ce.Platform, ce.Age, ce.Why)
+			d.item("%s: %s on %s, %s old: %s", what, code(ce.CE), code(ce.Platform), ce.Age, plain(ce.Why))
 		}
 	}
 	list("**failed**", r.Failed, maxListed)
@@ -236,11 +236,10 @@ func (s *sweep) describe(ctx workflow.Context) {
 	list("kept", r.Kept, maxListed)
 	for _, t := range r.Targets {
 		if t.Error != "" {
-			fmt.Fprintf(&b, "- **not looked at**: `` %s ``: %s\n", t.Label(), t.Error)
+			d.item("**not looked at**: %s: %s", code(t.Label()), plain(t.Error))
 		}
 	}
-	b.WriteString("\n\u00a0\n") // see lifecycle.describe
-	workflow.SetCurrentDetails(ctx, b.String())
+	d.show(ctx)
 }
 
 // sweeping is for the steps of a sweep. It gives up soon: the next sweep tries

@@ -13,9 +13,7 @@ import (
 // without it, a slip in --type would leave a job that runs for ever.
 func unknownOperation(ctx workflow.Context, _ converter.EncodedValues) (*job.Result, error) {
 	op := job.Operation(workflow.GetInfo(ctx).WorkflowType.Name)
-	j, err := begin(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	return j.end(ctx, nil, job.Errorf(job.UnsupportedOperation, fmt.Sprintf("Start it with --type %s, %s or %s", job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS), "there is no operation %q", op))
+	return perform(ctx, op, func(*lifecycle) (*job.Result, error) {
+		return nil, job.Errorf(job.UnsupportedOperation, fmt.Sprintf("Start it with --type %s, %s or %s", job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS), "there is no operation %q", op)
+	})
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -23,34 +23,31 @@ import (
 // the specification's JSON ("Upgrade PVS"), taken raw as ConvertToUEFI does.
 // Failure types are the codes of package job.
 func UpgradePVS(ctx workflow.Context, body converter.RawValue) (*job.Result, error) {
-	j, err := begin(ctx, job.OpUpgradePVS)
-	if err != nil {
-		return nil, err
-	}
-	req, warnings, err := job.Parse[job.UpgradePVS](body.Payload().GetData())
-	if err != nil {
-		return j.end(ctx, nil, err)
-	}
-	outputID, err := req.OutputID()
-	if err != nil {
-		return j.end(ctx, nil, err)
-	}
-	if err := j.admit(ctx, &req.Request, req.OutputPath(), outputID, warnings); err != nil {
-		return j.end(ctx, nil, err)
-	}
-	u := &upgradePVS{req: req, diskCopy: diskCopy{lifecycle: j, task: j.copyTask(&req.Request, req.OutputSizeMB)}}
-	u.task.IgnoreLock = req.IgnoreLock
-	u.whole = upgrade.Task{
-		Copy:      u.task,
-		Output:    req.OutputFile(),
-		Overwrite: req.OverwriteOutput,
-		Version:   req.UpgradeOptions.InstallPVS,
-		Force:     req.UpgradeOptions.Force,
-		Verify:    req.Verify,
-		Timeout:   req.UpgradeOptions.Timeout(),
-	}
-	res, err := u.run(ctx)
-	return j.end(ctx, res, err)
+	return perform(ctx, job.OpUpgradePVS, func(j *lifecycle) (*job.Result, error) {
+		req, warnings, err := job.Parse[job.UpgradePVS](body.Payload().GetData())
+		if err != nil {
+			return nil, err
+		}
+		outputID, err := req.OutputID()
+		if err != nil {
+			return nil, err
+		}
+		if err := j.admit(ctx, &req.Request, req.OutputPath(), outputID, warnings); err != nil {
+			return nil, err
+		}
+		u := &upgradePVS{req: req, diskCopy: diskCopy{lifecycle: j, task: j.copyTask(&req.Request, req.OutputSizeMB)}}
+		u.task.IgnoreLock = req.IgnoreLock
+		u.whole = upgrade.Task{
+			Copy:      u.task,
+			Output:    req.OutputFile(),
+			Overwrite: req.OverwriteOutput,
+			Version:   req.UpgradeOptions.InstallPVS,
+			Force:     req.UpgradeOptions.Force,
+			Verify:    req.Verify,
+			Timeout:   req.UpgradeOptions.Timeout(),
+		}
+		return u.run(ctx)
+	})
 }
 
 // upgradePVS is one job: what it is to do, and how far it has come.
@@ -77,38 +74,38 @@ const (
 	maxSilent = 2
 )
 
-func (u *upgradePVS) run(ctx workflow.Context) (res *job.Result, err error) {
+func (u *upgradePVS) run(ctx workflow.Context) (*job.Result, error) {
 	if err := u.preflight(ctx); err != nil {
 		return nil, orCanceled(ctx, err) // nothing was made yet
 	}
 	if u.req.DryRun || u.admitted.Done {
 		preview := u.result()
 		preview.DryRun = u.req.DryRun
-		return &preview, nil
+		return preview, nil
 	}
-	defer func() { // armed before the first CE: an attempt that failed may have made one
-		if err = u.tearDown(ctx, err, u.finish); err != nil {
-			res = nil
-			return
-		}
-		result := u.result()
-		res = &result
-	}()
-	if err := u.onCE(ctx, u.prepare); err != nil {
+	if err := u.tearDown(ctx, u.make(ctx), u.finish); err != nil {
 		return nil, err
+	}
+	return u.result(), nil
+}
+
+// make copies, installs and exports.
+func (u *upgradePVS) make(ctx workflow.Context) error {
+	if err := u.onCE(ctx, u.prepare); err != nil {
+		return err
 	}
 	for {
 		if err := u.boot(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		if err := u.onCE(ctx, u.complete); err != nil {
-			return nil, err
+			return err
 		}
 		if u.exported != nil {
-			return nil, nil
+			return nil
 		}
 		if u.guests == maxGuests || u.guests >= maxSilent && u.outcome.Boots == 0 {
-			return nil, u.outcome.NotEnded()
+			return u.outcome.NotEnded()
 		}
 		u.warn("the copy is started again: " + u.outcome.Why)
 		u.outcome = nil
@@ -120,9 +117,7 @@ func (u *upgradePVS) preflight(ctx workflow.Context) error {
 	if err := workflow.ExecuteActivity(checking(ctx, "check "+u.task.Input), ctl.PreflightUpgrade, in).Get(ctx, &u.admitted); err != nil {
 		return err
 	}
-	for _, w := range u.admitted.Preview.Warnings {
-		u.warn(w)
-	}
+	u.warn(u.admitted.Preview.Warnings...)
 	a := &u.admitted
 	u.approval, u.disk, u.fixUps = a.Approval.Copy, a.Disk, len(a.Preview.FixUps) > 0
 	if from := a.Approval.Catalogue.Share; from != nil && !u.access.Has(from.CredentialID) {
@@ -154,11 +149,25 @@ func (u *upgradePVS) prepare(ctx workflow.Context, queue string) error {
 			u.injected = &injected
 			break
 		}
-		if silent := errors.As(err, new(*temporal.TimeoutError)); silent || ctx.Err() != nil || try == maxCopies || !durable.FromFailure(err).Code.Transient() {
+		if ctx.Err() != nil || try == maxCopies || !worthACopy(ctx, err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// changeSilentInject is the version of jobs that copy again when an injection fell
+// silent: 1. Those of releases before have failed.
+const changeSilentInject = "silentInject"
+
+// worthACopy reports whether what made an injection fail may be over at the next
+// try. An agent that fell silent may have been out of reach for a moment; one that
+// did not even begin is lost.
+func worthACopy(ctx workflow.Context, err error) bool {
+	if t, ok := errors.AsType[*temporal.TimeoutError](err); ok {
+		return t.TimeoutType() == enums.TIMEOUT_TYPE_HEARTBEAT && workflow.GetVersion(ctx, changeSilentInject, workflow.DefaultVersion, 1) == 1
+	}
+	return durable.FromFailure(err).Code.Transient()
 }
 
 // boot switches the CE off, starts the copy, and waits until that is off.
@@ -233,9 +242,7 @@ func (u *upgradePVS) judge(ctx workflow.Context, queue string, disk reverse.Disk
 	if outcome.Failure != nil {
 		return outcome.Failure
 	}
-	for _, w := range outcome.Warnings {
-		u.warn(w)
-	}
+	u.warn(outcome.Warnings...)
 	return nil
 }
 
@@ -257,9 +264,7 @@ func (u *upgradePVS) export(ctx workflow.Context, queue string, disk reverse.Dis
 		return err
 	}
 	u.exported = &exported
-	for _, w := range exported.Warnings {
-		u.warn(w)
-	}
+	u.warn(exported.Warnings...)
 	return nil
 }
 
@@ -277,7 +282,7 @@ func (u *upgradePVS) finish(ctx workflow.Context, keep bool) error {
 	return workflow.ExecuteActivity(cleaning(ctx, summary), ctl.FinishUpgrade, in).Get(ctx, nil)
 }
 
-func (u *upgradePVS) result() job.Result {
+func (u *upgradePVS) result() *job.Result {
 	res := u.admitted.Preview
 	res.Warnings = u.status.Warnings
 	if up := *res.Upgrade; !up.Skipped { // what it would make is what it makes
@@ -299,13 +304,5 @@ func (u *upgradePVS) result() job.Result {
 		up.Removed = u.removed
 		res.Upgrade, res.PVSTarget = &up, o.Version
 	}
-	return res
-}
-
-// describeUpgrade is a line for the Web UI.
-func describeUpgrade(up *job.Upgrade) string {
-	if up.Skipped {
-		return fmt.Sprintf("the image has %s already: nothing was made", up.From)
-	}
-	return strings.TrimSpace(fmt.Sprintf("%s -> %s", up.From, up.To))
+	return &res
 }

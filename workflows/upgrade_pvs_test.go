@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,13 +9,10 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/suite"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"imageport/activities"
-	"imageport/engine/agent"
 	"imageport/engine/disk/copier"
 	"imageport/engine/enrol"
 	"imageport/engine/inject"
@@ -32,9 +28,7 @@ const upgradeBody = `{"platform":"local","resourceLocationId":"lab","inputStorag
 
 // upgradeSuite runs UpgradePVS with every activity replaced.
 type upgradeSuite struct {
-	suite.Suite
-	testsuite.WorkflowTestSuite
-	env *testsuite.TestWorkflowEnvironment
+	operationSuite
 
 	did      []string // what was done, in order
 	admitted activities.UpgradeAdmitted
@@ -59,12 +53,7 @@ func (s *upgradeSuite) SetupTest() {
 		Disk:  platforms.OutputDisk{Name: "work.raw", SizeBytes: 64 << 20},
 		Guest: platforms.Guest{Disk: "work.raw", Firmware: job.UEFI},
 	}
-	s.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	s.env = s.NewTestWorkflowEnvironment()
-	s.env.SetStartWorkflowOptions(client.StartWorkflowOptions{TaskQueue: "lab"})
-	s.env.RegisterActivity(new(activities.Controller))
-	s.env.RegisterActivity(new(agent.Engine))
-	s.env.OnUpsertTypedSearchAttributes(mock.Anything).Return(nil).Maybe()
+	s.newEnv()
 	any1 := mock.Anything
 	s.env.OnActivity(ctl.PreflightUpgrade, any1, any1).Return(func(_ context.Context, in activities.PreflightUpgradeInput) (activities.UpgradeAdmitted, error) {
 		s.Equal("new.vhdx", in.Task.Output)
@@ -131,30 +120,13 @@ func (s *upgradeSuite) do(what string) error {
 	return nil
 }
 
-func (s *upgradeSuite) upgrade(body string) (*job.Result, error) {
-	s.env.ExecuteWorkflow(UpgradePVS, raw(body))
-	s.True(s.env.IsWorkflowCompleted())
-	if err := s.env.GetWorkflowError(); err != nil {
-		return nil, err
-	}
-	var res *job.Result
-	s.NoError(s.env.GetWorkflowResult(&res))
-	return res, nil
-}
+func (s *upgradeSuite) upgrade(body string) (*job.Result, error) { return s.perform(UpgradePVS, body) }
 
 func (s *upgradeSuite) failed(err error, code job.Code) {
 	s.Require().Error(err)
 	s.Equal(code, durable.FromFailure(err).Code)
 	s.Equal([]string{"destroy", "finish"}, s.did[len(s.did)-2:])
 	s.False(s.finished[0].Keep)
-}
-
-func (s *upgradeSuite) status() job.Status {
-	answer, err := s.env.QueryWorkflow(durable.QueryStatus)
-	s.Require().NoError(err)
-	var status job.Status
-	s.Require().NoError(answer.Get(&status))
-	return status
 }
 
 var (
@@ -199,6 +171,16 @@ func (s *upgradeSuite) TestUpgradeInjectsIntoAFreshCopy() {
 	_, err := s.upgrade(upgradeBody)
 	s.Require().NoError(err)
 	s.Equal(slices.Concat(prepared, prepared[2:], booted, written), s.did)
+}
+
+// An agent that was out of reach for a moment, as when the worker is replaced, is no
+// end of a job: what was put into the copy meanwhile is not known, and it is copied
+// anew.
+func (s *upgradeSuite) TestUpgradeInjectFallsSilent() {
+	s.injects = []error{temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)}
+	_, err := s.upgrade(upgradeBody)
+	s.Require().NoError(err)
+	s.Equal([]string{"preflight", "create", "attach", "copy", "fix up", "inject", "attach", "copy", "fix up", "inject", "stop"}, s.did[:11])
 }
 
 func (s *upgradeSuite) TestUpgradeInjectFails() {

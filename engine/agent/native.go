@@ -7,7 +7,6 @@ import (
 
 	"imageport/engine/disk/copier"
 	"imageport/engine/reverse"
-	"imageport/job"
 	"imageport/job/durable"
 )
 
@@ -30,17 +29,13 @@ func (e *Engine) Copy(ctx context.Context, t reverse.Task, a reverse.Approval, r
 	if resume != nil {
 		checkpoint(ctx, *resume)
 	}
-	store, err := e.Dial(ctx, t.Storage)
+	store, disk, err := e.both(ctx, t.Storage, ref)
 	if err != nil {
 		return reverse.Copied{}, err
 	}
 	defer store.Close()
-	disk, err := e.Disk(ctx, ref.Selector)
-	if err != nil {
-		return reverse.Copied{}, err
-	}
 	defer disk.Close()
-	return reverse.Copy(ctx, store, t, a, disk, resume, func(p job.Progress) { durable.Report(ctx, p) }, func(s copier.State) {
+	return reverse.Copy(ctx, store, t, a, disk, resume, report(ctx), func(s copier.State) {
 		e.copies.note(t, ref, s)
 		checkpoint(ctx, s)
 	})
@@ -48,17 +43,13 @@ func (e *Engine) Copy(ctx context.Context, t reverse.Task, a reverse.Approval, r
 
 // FixUp makes the copied disk start on the platform. Run again, it does the same.
 func (e *Engine) FixUp(ctx context.Context, t reverse.Task, a reverse.Approval, ref reverse.DiskRef) error {
-	store, err := e.Dial(ctx, t.Storage)
+	store, disk, err := e.both(ctx, t.Storage, ref)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	disk, err := e.Disk(ctx, ref.Selector)
-	if err != nil {
-		return err
-	}
 	defer disk.Close()
-	return reverse.FixUp(ctx, store, t, a, disk, func(p job.Progress) { durable.Report(ctx, p) })
+	return reverse.FixUp(ctx, store, t, a, disk, report(ctx))
 }
 
 // checkpoint has the heartbeats carry the state.

@@ -9,7 +9,6 @@ import (
 	"imageport/engine/inject"
 	"imageport/engine/publish"
 	"imageport/engine/reverse"
-	"imageport/engine/share"
 	"imageport/engine/upgrade"
 	"imageport/job"
 	"imageport/job/durable"
@@ -23,7 +22,7 @@ func (e *Engine) Inject(ctx context.Context, t upgrade.Task, a upgrade.Approval,
 		return inject.Injected{}, err
 	}
 	defer disk.Close()
-	return upgrade.Inject(ctx, e.Dial, t, a, disk, e.report(ctx))
+	return upgrade.Inject(ctx, e.Dial, t, a, disk, report(ctx))
 }
 
 // Judge tells what the guest made of the working disk. It changes nothing.
@@ -44,13 +43,13 @@ func (e *Engine) Clean(ctx context.Context, a upgrade.Approval, ref reverse.Disk
 		return nil, err
 	}
 	defer disk.Close()
-	return upgrade.Clean(ctx, a, disk, undo, e.report(ctx))
+	return upgrade.Clean(ctx, a, disk, undo, report(ctx))
 }
 
 // Export writes the working disk as an image under a partial name, and looks at
 // what was written. Run again, it starts from the beginning with a fresh file.
 func (e *Engine) Export(ctx context.Context, t upgrade.Task, a upgrade.Approval, ref reverse.DiskRef) (upgrade.Exported, error) {
-	store, disk, err := e.both(ctx, t, ref)
+	store, disk, err := e.both(ctx, t.Copy.Storage, ref)
 	if err != nil {
 		return upgrade.Exported{}, err
 	}
@@ -59,7 +58,7 @@ func (e *Engine) Export(ctx context.Context, t upgrade.Task, a upgrade.Approval,
 	info := activity.GetInfo(ctx)
 	// As in Compose: two writers never share a file.
 	attempt := fmt.Sprintf("%s-%d", durable.JobKey(info.TaskQueue+info.ActivityID), info.Attempt)
-	exported, err := upgrade.Write(ctx, store, t, a, disk, attempt, e.report(ctx))
+	exported, err := upgrade.Write(ctx, store, t, a, disk, attempt, report(ctx))
 	if err != nil {
 		return upgrade.Exported{}, err
 	}
@@ -74,22 +73,4 @@ func (e *Engine) PublishExport(ctx context.Context, t upgrade.Task, p publish.Pi
 	}
 	defer store.Close()
 	return upgrade.Publish(ctx, store, t, p)
-}
-
-// both opens the folder of the image and the working disk.
-func (e *Engine) both(ctx context.Context, t upgrade.Task, ref reverse.DiskRef) (share.Store, Disk, error) {
-	store, err := e.Dial(ctx, t.Copy.Storage)
-	if err != nil {
-		return nil, nil, err
-	}
-	disk, err := e.Disk(ctx, ref.Selector)
-	if err != nil {
-		_ = store.Close()
-		return nil, nil, err
-	}
-	return store, disk, nil
-}
-
-func (e *Engine) report(ctx context.Context) func(job.Progress) {
-	return func(p job.Progress) { durable.Report(ctx, p) }
 }

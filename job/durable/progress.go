@@ -33,11 +33,24 @@ type pulse struct {
 func (p *pulse) beat(ctx context.Context) {
 	p.sending.Lock()
 	defer p.sending.Unlock()
-	if checkpoint := p.checkpoint.Load(); checkpoint != nil {
-		activity.RecordHeartbeat(ctx, *p.progress.Load(), *checkpoint)
-		return
+	progress := shown{Progress: *p.progress.Load()}
+	if progress.TotalBytes > 0 {
+		progress.Percent = int(100 * float64(progress.DoneBytes) / float64(progress.TotalBytes))
 	}
-	activity.RecordHeartbeat(ctx, *p.progress.Load())
+	switch checkpoint := p.checkpoint.Load(); {
+	case checkpoint != nil:
+		activity.RecordHeartbeat(ctx, progress, *checkpoint)
+	case progress == (shown{}): // there is none
+		activity.RecordHeartbeat(ctx)
+	default:
+		activity.RecordHeartbeat(ctx, progress)
+	}
+}
+
+// shown is a progress as a heartbeat has it, for those who read it in the Web UI.
+type shown struct {
+	job.Progress
+	Percent int `json:"percent,omitempty"`
 }
 
 // Report sets the progress that the running activity's next heartbeat carries.

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,7 +244,8 @@ var doneBytes = regexp.MustCompile(`"doneBytes": ([1-9]\d*)`)
 func (v visit) running(id string) {
 	v.find(id, "Running")
 	v.must(v.Open(webui.UserMetadata))
-	v.shows("convertToUefi win10.vhdx -> win10-slowly.avhdx", "convertToUefi running: compose",
+	v.shows("convertToUefi win10.vhdx -> win10-slowly.avhdx", "convertToUefi running: compose, since 20", "How far it is: tab Pending Activities",
+		" to report", // the timer's summary
 		`image: \\127.0.0.1\disks\win10.vhdx`, `output: \\127.0.0.1\disks\win10-slowly.avhdx`, "Compositing Engine on local: ce-")
 	v.shot("details")
 	v.must(v.Open(webui.PendingActivities))
@@ -254,6 +257,9 @@ func (v visit) running(id string) {
 	v.must(v.Open(webui.SearchAttributes))
 	v.shows("ImageportImage", id, "ImageportPhase", "compose")
 }
+
+// typed has no quotes: the UI makes typographic ones of them.
+var typed = strings.NewReplacer("'", "", `"`, "", "‘", "", "’", "", "“", "", "”", "")
 
 // cancel ends the job by the UI's button, and nothing is left.
 func (v visit) cancel(id, before string) {
@@ -285,7 +291,8 @@ func (v visit) failed(id string) {
 	v.shot("failed")
 }
 
-// completed gives the result, and answers the query that all our clients ask.
+// completed gives the result, says what to do with it, and answers the query that all
+// our clients ask.
 func (v visit) completed(id string) {
 	s, err := v.Jobs.Get(v.t.Context(), id)
 	v.must(err)
@@ -293,7 +300,17 @@ func (v visit) completed(id string) {
 	v.shows(`"sha256": "`+s.Result.SHA256+`"`, `"outputFile": "win10-converted.avhdx"`)
 	v.shot("result")
 	v.must(v.Open(webui.UserMetadata))
-	v.shows("convertToUefi completed", "sha256: "+s.Result.SHA256)
+	page := v.shows("convertToUefi completed", "sha256: "+s.Result.SHA256)
+	next, result := strings.Index(page, "Next, in Citrix Provisioning:"), strings.Index(page, "sha256: ")
+	if next < 0 || next > result {
+		v.t.Errorf("the next steps do not lead in %s", page)
+	}
+	for _, line := range slices.Concat(s.Result.PVS.PowerShell, s.Result.PVS.Targets) {
+		if line = strings.TrimPrefix(line, "# "); !strings.Contains(typed.Replace(page), typed.Replace(line)) {
+			v.t.Errorf("%q is not in %s", line, page)
+		}
+	}
+	v.shot("next")
 	v.must(v.Open(webui.Queries))
 	v.must(v.Query("status"))
 	v.shows(`"state": "completed"`, `"phase": "done"`)
