@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -26,8 +24,8 @@ const batchInterval = time.Second
 // StartBatch starts a batch. The body is the JSON of a job.BatchRequest. The error
 // is a *job.Error with job.BadRequest for a body that is not valid, and
 // job.AlreadyRunning if a batch of that name runs. To start one again that has
-// ended does what is left of it.
-func (c *Client) StartBatch(ctx context.Context, body json.RawMessage) (Started, error) {
+// ended does what is left of it. All its jobs are of one resource location.
+func (c *Client) StartBatch(ctx context.Context, body json.RawMessage, opts ...StartOption) (Started, error) {
 	req, warnings, err := job.ParseBatch(body)
 	if err != nil {
 		return Started{}, err
@@ -36,30 +34,14 @@ func (c *Client) StartBatch(ctx context.Context, body json.RawMessage) (Started,
 	if err != nil {
 		return Started{}, err
 	}
-	what := fmt.Sprintf("%d images", len(req.Images))
+	images := fmt.Sprintf("%d images", len(req.Images))
 	if req.Pattern != "" {
-		what = "images " + req.Pattern
+		images = "images " + req.Pattern
 	}
-	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       id,
-		TaskQueue:                req.ResourceLocation(),
-		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
-		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		// Without this the SDK passes off the running batch as the one asked for.
-		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		StaticSummary:                            fmt.Sprintf("batch of %s: %.200s", req.Operation, what),
-	}, durable.WorkflowBatch, body)
-	if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); running {
-		return Started{}, job.Errorf(job.AlreadyRunning, "Wait until it has ended, cancel it, or give this one another name", "the batch %s runs already", id)
-	}
-	if err != nil {
-		return Started{}, failure("start "+id, err)
-	}
-	started := Started{JobID: run.GetID(), RunID: run.GetRunID(), Warnings: warnings}
-	if !c.isServed(ctx, req.ResourceLocation()) {
-		started.Warnings = append(started.Warnings, fmt.Sprintf("no worker serves resource location %q at the moment: the batch waits for one", req.ResourceLocation()))
-	}
-	return started, nil
+	return c.begin(ctx, beginning{
+		id: id, resourceLocation: req.ResourceLocation(), workflowType: durable.WorkflowBatch, body: body,
+		what: "batch", title: fmt.Sprintf("batch of %s: %.200s", req.Operation, images), warnings: warnings,
+	}, opts)
 }
 
 // Batch tells how a batch stands. It is named by its id, which stands for the
@@ -73,25 +55,22 @@ func (c *Client) Batch(ctx context.Context, id string) (job.BatchReport, error) 
 	return c.batch(ctx, d)
 }
 
+// BatchSummary tells what the Temporal server knows of a batch, without asking a
+// worker: as ListBatches does, at once.
+func (c *Client) BatchSummary(ctx context.Context, id string) (job.BatchReport, error) {
+	d, err := c.findBatch(ctx, id)
+	if err != nil {
+		return job.BatchReport{}, err
+	}
+	return batchSummary(d.GetWorkflowExecutionInfo()), nil
+}
+
 // findBatch describes the run of a batch that id names, or the one that went on
 // from it.
 func (c *Client) findBatch(ctx context.Context, id string) (*description, error) {
-	if id == "" {
-		return nil, job.Errorf(job.BadRequest, "Give the id of a batch", "the id of the batch is empty")
-	}
-	d, err := c.temporal.DescribeWorkflowExecution(ctx, id, "")
-	if isNotFound(err) {
-		d, err = c.findRun(ctx, id)
-	}
-	if isNotFound(err) {
-		return nil, job.Errorf(job.JobNotFound, "List the batches to see what there is; Temporal forgets ended ones after the namespace's retention", "there is no batch %q", id)
-	}
+	d, err := c.findOf(ctx, kindBatch, id)
 	if err != nil {
-		return nil, failure("look up batch "+id, err)
-	}
-	info := d.GetWorkflowExecutionInfo()
-	if name := info.GetType().GetName(); name != durable.WorkflowBatch {
-		return nil, job.Errorf(job.JobNotFound, "List the batches to see what there is", "%q is a workflow of type %q, which is not a batch", id, name)
+		return nil, err
 	}
 	return c.latest(ctx, d)
 }
@@ -267,48 +246,4 @@ func (c *Client) CancelBatch(ctx context.Context, id, reason string) error {
 		return nil
 	}
 	return job.Errorf(job.JobEnded, "There is nothing to cancel", "batch %s is %s", id, r.State)
-}
-
-// BatchFilter says which batches to list. An empty field filters nothing.
-type BatchFilter struct {
-	State            job.State
-	ResourceLocation string
-	// Limit is the largest number of batches to give; 0 is 100.
-	Limit int
-}
-
-// ListBatches gives the batches that the namespace remembers, the running ones
-// first. It asks no worker: a report has no items and counts, Batch's has.
-func (c *Client) ListBatches(ctx context.Context, f BatchFilter) ([]job.BatchReport, error) {
-	query := fmt.Sprintf("WorkflowType = %s AND ExecutionStatus != 'ContinuedAsNew'", quote(durable.WorkflowBatch))
-	if f.State != "" {
-		names, ok := statuses[f.State]
-		if !ok {
-			return nil, job.Errorf(job.BadRequest, "Use one of running, completed, failed, canceled, terminated", "there is no state %q", f.State)
-		}
-		query += fmt.Sprintf(" AND ExecutionStatus IN (%s)", names)
-	}
-	if f.ResourceLocation != "" {
-		query += " AND TaskQueue = " + quote(f.ResourceLocation)
-	}
-	limit := f.Limit
-	if limit <= 0 {
-		limit = 100
-	}
-	var list []job.BatchReport
-	var page []byte
-	for {
-		found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: int32(min(limit, maxPage)), NextPageToken: page})
-		if err != nil {
-			return nil, failure("list the batches", err)
-		}
-		for _, info := range found.GetExecutions() {
-			if list = append(list, batchSummary(info)); len(list) == limit {
-				return list, nil
-			}
-		}
-		if page = found.GetNextPageToken(); len(page) == 0 {
-			return list, nil
-		}
-	}
 }

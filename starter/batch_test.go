@@ -202,15 +202,21 @@ func TestBatchWaitsAndIsCanceled(t *testing.T) {
 		t.Fatal(err)
 	}
 	body := s.batch(`"concurrency":{"total":2},`, "works-1", "works-2", "a", "works-3", "b")
-	started := s.startBatch(t, body)
+	started, err := s.StartBatch(t.Context(), body, starter.RequestID("r1"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := s.batchUntil(t, started.JobID, "waiting", func(r job.BatchReport) bool {
 		return itemStates(r) == "waiting running completed running pending" && r.Items[1].Phase == job.PhaseCompose
 	})
 	if r.Items[0].NextTry == nil || r.Items[0].Tries < 1 || r.Items[0].Note == "" || r.Counts != (job.BatchCounts{Total: 5, Pending: 1, Waiting: 1, Running: 2, Completed: 1}) {
 		t.Errorf("report %+v", r)
 	}
-	if _, err := s.StartBatch(t.Context(), body); job.CodeOf(err) != job.AlreadyRunning {
+	if _, err := s.StartBatch(t.Context(), body, starter.RequestID("r2")); job.CodeOf(err) != job.AlreadyRunning {
 		t.Errorf("second start: %v", err)
+	}
+	if again, err := s.StartBatch(t.Context(), body, starter.RequestID("r1")); err != nil || !again.Again || again.RunID != started.RunID {
+		t.Errorf("the same start: %+v, %v", again, err)
 	}
 	if err := s.CancelBatch(t.Context(), started.RunID, "a test"); err != nil {
 		t.Fatal(err)
@@ -282,7 +288,10 @@ func TestBatchRefusedOrFailed(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	alone := s.start(t, "x")
-	for id, code := range map[string]job.Code{"batch/none": job.JobNotFound, "": job.BadRequest, alone.JobID: job.JobNotFound} {
+	for id, code := range map[string]job.Code{
+		"batch/none": job.JobNotFound, "": job.BadRequest, alone.JobID: job.JobNotFound,
+		"x' OR WorkflowId = '" + started.JobID: job.JobNotFound,
+	} {
 		if _, err := s.Batch(t.Context(), id); job.CodeOf(err) != code {
 			t.Errorf("batch %q: %v", id, err)
 		}

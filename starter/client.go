@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -11,38 +12,71 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"imageport/job"
+	"imageport/job/durable"
 )
 
-// Client starts and follows jobs. It may be used concurrently.
+// Client starts and follows jobs and batches. It may be used concurrently.
 type Client struct {
 	temporal client.Client
-	runs     runIndex
+	runs     *runIndex
+	allowed  func(resourceLocation string) bool // nil: all
 }
 
 // New gives a Client that works in the namespace of c. Closing c is left to
 // the caller.
-func New(c client.Client) *Client { return &Client{temporal: c} }
+func New(c client.Client) *Client { return &Client{temporal: c, runs: new(runIndex)} }
+
+// Only gives a Client that starts nothing in a resource location that allowed
+// reports false for (the error is job.Forbidden), and that does not know what
+// there is in one: it is not found, and no worker is asked.
+func (c *Client) Only(allowed func(resourceLocation string) bool) *Client {
+	only := *c
+	only.allowed = allowed
+	return &only
+}
+
+func (c *Client) allows(resourceLocation string) bool {
+	return c.allowed == nil || c.allowed(resourceLocation)
+}
 
 // description is what the Temporal server itself knows of a run.
 type description = workflowservice.DescribeWorkflowExecutionResponse
 
-// operations are the workflow types that are jobs.
-var operations = []job.Operation{job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS}
+// kind is what a run may be of.
+type kind struct {
+	name, plural string
+	types        []string // of its workflows
+}
 
-// find describes the run that id names.
+var (
+	// operations are the workflow types that are jobs.
+	operations = []job.Operation{job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS}
+
+	kindJob   = kind{"job", "jobs", []string{string(job.OpConvertToUEFI), string(job.OpReverseImage), string(job.OpUpgradePVS)}}
+	kindBatch = kind{"batch", "batches", []string{durable.WorkflowBatch}}
+)
+
+// find describes the run of a job that id names.
 func (c *Client) find(ctx context.Context, id string) (*description, error) {
+	return c.findOf(ctx, kindJob, id)
+}
+
+// findOf describes the run of that kind that id names.
+func (c *Client) findOf(ctx context.Context, k kind, id string) (*description, error) {
 	if id == "" {
-		return nil, job.Errorf(job.BadRequest, "Give the id of a job", "the job id is empty")
+		return nil, job.Errorf(job.BadRequest, "Give the id of a "+k.name, "the id of the %s is empty", k.name)
 	}
 	d, err := c.look(ctx, id)
-	if isNotFound(err) {
-		return nil, job.Errorf(job.JobNotFound, "List the jobs to see what there is; Temporal forgets ended ones after the namespace's retention", "there is no job %q", id)
+	info := d.GetWorkflowExecutionInfo()
+	if isNotFound(err) || err == nil && !c.allows(info.GetTaskQueue()) {
+		return nil, job.Errorf(job.JobNotFound, fmt.Sprintf("List the %s to see what there is; Temporal forgets ended ones after the namespace's retention", k.plural), "there is no %s with the id %q", k.name, id)
 	}
 	if err != nil {
-		return nil, failure("look up job "+id, err)
+		return nil, failure(fmt.Sprintf("look up %s %s", k.name, id), err)
 	}
-	if name := d.GetWorkflowExecutionInfo().GetType().GetName(); !isOperation(name) {
-		return nil, job.Errorf(job.JobNotFound, "List the jobs to see what there is", "%q is a workflow of type %q, which is not a job", id, name)
+	c.runs.add(info.GetExecution().GetRunId(), info.GetExecution().GetWorkflowId())
+	if name := info.GetType().GetName(); !slices.Contains(k.types, name) {
+		return nil, job.Errorf(job.JobNotFound, fmt.Sprintf("List the %s to see what there is", k.plural), "%q is a workflow of type %q, which is not a %s", id, name, k.name)
 	}
 	return d, nil
 }
@@ -63,10 +97,12 @@ func (c *Client) look(ctx context.Context, id string) (*description, error) {
 // is found by its run id.
 const visibleWithin = 2 * time.Second
 
-// findRun describes the run with the run id given.
+// findRun describes the run with the run id given. A run that is not there is
+// asked for a few times, with growing pauses.
 func (c *Client) findRun(ctx context.Context, runID string) (*description, error) {
-	for deadline := time.Now().Add(visibleWithin); ; {
-		found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("RunId = '%s'", runID)})
+	pause := 50 * time.Millisecond
+	for deadline := time.Now().Add(visibleWithin); ; pause *= 2 {
+		found, err := c.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: "RunId = " + quote(runID)})
 		if err != nil {
 			return nil, err
 		}
@@ -81,18 +117,9 @@ func (c *Client) findRun(ctx context.Context, runID string) (*description, error
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
-}
-
-func isOperation(name string) bool {
-	for _, op := range operations {
-		if string(op) == name {
-			return true
-		}
-	}
-	return false
 }
 
 func isNotFound(err error) bool {

@@ -2,11 +2,12 @@ package starter
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"go.temporal.io/api/workflow/v1"
 
 	"imageport/job"
 	"imageport/job/durable"
@@ -32,12 +33,11 @@ type Filter struct {
 	Limit int
 }
 
-// limit is what Limit means.
-func (f Filter) limit() int {
-	if f.Limit <= 0 {
-		return 100
-	}
-	return f.Limit
+// Page is a part of a list of jobs.
+type Page struct {
+	Jobs []job.Status
+	// Next is the cursor of the page that follows, "" after the last one.
+	Next string
 }
 
 // List gives the jobs that the namespace remembers: the running ones first,
@@ -45,19 +45,43 @@ func (f Filter) limit() int {
 // has no warnings, progress, error or result: Get has. A job that has just
 // started or ended may not show it yet.
 func (c *Client) List(ctx context.Context, f Filter) ([]job.Status, error) {
-	var jobs []job.Status
-	rest, cursor := f, ""
-	for {
-		rest.Limit = f.limit() - len(jobs)
-		page, err := c.Page(ctx, rest, cursor)
-		if err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, page.Jobs...)
-		if cursor = page.Next; cursor == "" || len(jobs) >= f.limit() {
-			return jobs, nil
-		}
+	return everything(limitOf(f.Limit), func(limit int, from string) ([]job.Status, string, error) {
+		f.Limit = limit
+		p, err := c.Page(ctx, f, from)
+		return p.Jobs, p.Next, err
+	})
+}
+
+// Page gives the jobs of List from a cursor on, at most f.Limit. A page may have
+// fewer, even none, and yet not be the last one. Jobs that have started since the
+// first page are not given; one that has ended since may be given once more.
+func (c *Client) Page(ctx context.Context, f Filter, from string) (Page, error) {
+	terms, err := f.terms()
+	if err != nil {
+		return Page{}, err
 	}
+	limit := limitOf(f.Limit)
+	l := listing{of: kindJob, terms: terms, state: f.State, limit: limit, size: min(limit+1, maxPage)}
+	if f.Image != "" { // which the server cannot look for
+		l.size = maxPage
+	}
+	if f.Within != nil && len(f.Within) == 0 {
+		return Page{}, nil
+	}
+	matches := f.matches()
+	var p Page
+	p.Next, err = c.page(ctx, l, from, func(info *workflow.WorkflowExecutionInfo) bool {
+		s := summary(info)
+		if !matches(s.Image) {
+			return false
+		}
+		p.Jobs = append(p.Jobs, s)
+		return true
+	})
+	if err != nil {
+		return Page{}, err
+	}
+	return p, nil
 }
 
 // statuses are Temporal's names of the states.
@@ -88,32 +112,22 @@ func (f Filter) matches() func(image string) bool {
 	}
 }
 
-// query is the filter as a visibility query.
-func (f Filter) query() (string, error) {
-	types := make([]string, len(operations))
-	for i, op := range operations {
-		types[i] = quote(string(op))
-	}
+// terms are the filter as terms of a visibility query, but for the state.
+func (f Filter) terms() ([]string, error) {
+	types := kindJob.types
 	if f.Operation != "" {
-		if !isOperation(string(f.Operation)) {
-			return "", job.Errorf(job.BadRequest, "Use one of "+join(operations), "there is no operation %q", f.Operation)
+		if !slices.Contains(operations, f.Operation) {
+			return nil, job.Errorf(job.BadRequest, "Use one of "+join(operations), "there is no operation %q", f.Operation)
 		}
-		types = []string{quote(string(f.Operation))}
+		types = []string{string(f.Operation)}
 	}
-	terms := []string{fmt.Sprintf("WorkflowType IN (%s)", strings.Join(types, ", "))}
-	if f.State != "" {
-		names, ok := statuses[f.State]
-		if !ok {
-			return "", job.Errorf(job.BadRequest, "Use one of running, completed, failed, canceled, terminated", "there is no state %q", f.State)
-		}
-		terms = append(terms, fmt.Sprintf("ExecutionStatus IN (%s)", names))
-	}
+	terms := []string{"WorkflowType IN ('" + strings.Join(types, "', '") + "')"}
 	if f.Platform != "" {
 		terms = append(terms, durable.AttrPlatform.GetName()+" = "+quote(job.CanonicalPlatform(f.Platform)))
 	}
 	if f.Phase != "" {
 		if !slices.Contains(phases, f.Phase) {
-			return "", job.Errorf(job.BadRequest, "Use one of "+join(phases), "there is no phase %q", f.Phase)
+			return nil, job.Errorf(job.BadRequest, "Use one of "+join(phases), "there is no phase %q", f.Phase)
 		}
 		terms = append(terms, durable.AttrPhase.GetName()+" = "+quote(string(f.Phase)))
 	}
@@ -123,14 +137,8 @@ func (f Filter) query() (string, error) {
 	if !f.Since.IsZero() {
 		terms = append(terms, "StartTime >= "+quote(f.Since.UTC().Format(time.RFC3339Nano)))
 	}
-	if f.Within != nil {
-		within := make([]string, len(f.Within))
-		for i, location := range f.Within {
-			within[i] = quote(location)
-		}
-		terms = append(terms, fmt.Sprintf("TaskQueue IN (%s)", strings.Join(within, ", ")))
+	if len(f.Within) > 0 {
+		terms = append(terms, within(f.Within))
 	}
-	return strings.Join(terms, " AND "), nil
+	return terms, nil
 }
-
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

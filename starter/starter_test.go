@@ -189,6 +189,24 @@ func TestOneRunningJobPerImage(t *testing.T) {
 	if !second.Again || second.RunID != first.RunID || second.JobID != first.JobID {
 		t.Errorf("same request: %+v; want %+v", second, first)
 	}
+	// The same body in another order is the same request; another one is refused.
+	var same map[string]any
+	if err := json.Unmarshal(startertest.Body(s.queue, s.image, startertest.Works), &same); err != nil {
+		t.Fatal(err)
+	}
+	sorted, err := json.Marshal(same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Start(t.Context(), job.OpConvertToUEFI, sorted, starter.RequestID("r1")); err != nil || again.RunID != first.RunID {
+		t.Errorf("same request, other bytes: %+v, %v", again, err)
+	}
+	reverse := strings.Replace(string(startertest.Body(s.queue, s.image, startertest.Works)), "outputImageFilename", "outputDiskName", 1)
+	for op, other := range map[job.Operation]string{job.OpConvertToUEFI: body, job.OpReverseImage: reverse} {
+		if _, err := s.Start(t.Context(), op, []byte(other), starter.RequestID("r1")); job.CodeOf(err) != job.BadRequest || !strings.Contains(err.Error(), first.RunID) {
+			t.Errorf("the request id with another request: %v", err)
+		}
+	}
 	if err := s.Cancel(t.Context(), first.JobID, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,6 @@ func (c *Client) Updates(ctx context.Context, id string) (<-chan Update, error) 
 	if err != nil {
 		return nil, err
 	}
-	c.runs.add(known.RunID, known.JobID)
 	updates := make(chan Update)
 	go func() {
 		defer close(updates)

@@ -2,9 +2,11 @@ package starter_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,15 +107,71 @@ func TestPages(t *testing.T) {
 	if page, err := s.Page(t.Context(), starter.Filter{Within: []string{}}, ""); err != nil || len(page.Jobs) != 0 {
 		t.Errorf("within nothing: %+v, %v", page, err)
 	}
-	for _, bad := range []string{"x", "!", "e30x", "eyJzIjotMX0"} {
+	for _, bad := range []string{
+		"x", "!", "e30x", "eyJzIjotMX0", strings.Repeat("A", 4000),
+		cursorOf(`{}`), cursorOf(`null`), cursorOf(`{"t":"YWJj"}`), // as of earlier releases
+		cursorOf(`{"r":"01a20a1c-e1c1-7050-b7a3-b43807f77edb"}`),
+		cursorOf(`{"t":"1600-01-01T00:00:00Z","r":"01a20a1c-e1c1-7050-b7a3-b43807f77edb"}`),
+		cursorOf(`{"t":"2026-01-01T00:00:00Z","r":"x' OR '1'='1"}`), cursorOf(`{"t":"2026-01-01T00:00:00Z"}`),
+	} {
 		if _, err := s.Page(t.Context(), starter.Filter{}, bad); job.CodeOf(err) != job.BadRequest {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
+	// A place that nothing is at is still one.
+	for cursor, want := range map[string]int{
+		cursorOf(`{"t":"2150-01-01T00:00:00Z","r":"01a20a1c-e1c1-7050-b7a3-b43807f77edb"}`): jobs,
+		cursorOf(`{"t":"2001-01-01T00:00:00Z","r":"01a20a1c-e1c1-7050-b7a3-b43807f77edb"}`): 0,
+		cursorOf(`{"e":true}`): 0,
+	} {
+		if page, err := s.Page(t.Context(), starter.Filter{ResourceLocation: s.queue}, cursor); err != nil || len(page.Jobs) != want {
+			t.Errorf("%q: %+v, %v", cursor, page, err)
+		}
+	}
+	s.pagesWhileJobsEnd(t, jobs)
+}
+
+func cursorOf(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+
+// pagesWhileJobsEnd reads page by page while the jobs end, of which none may be
+// missed, and others start.
+func (s site) pagesWhileJobsEnd(t *testing.T, jobs int) {
+	t.Helper()
+	f := starter.Filter{Limit: 1, ResourceLocation: s.queue}
+	page, err := s.Page(t.Context(), f, "")
+	if err != nil || len(page.Jobs) != 1 || page.Next == "" {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	seen := map[string]bool{page.Jobs[0].JobID: true}
 	for i := range jobs {
 		if err := s.temporal.TerminateWorkflow(t.Context(), fmt.Sprintf("ips/files.example.com/pvs/store/%s-%d.vhdx", s.image, i), "", ""); err != nil {
 			t.Error(err)
 		}
+	}
+	late := s.start(t, "out")
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		ended, err := s.List(t.Context(), starter.Filter{ResourceLocation: s.queue, State: job.StateTerminated})
+		running, err2 := s.List(t.Context(), starter.Filter{ResourceLocation: s.queue, State: job.StateRunning})
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		if len(ended) == jobs && len(running) == 1 {
+			break
+		}
+	}
+	for cursor := page.Next; cursor != ""; cursor = page.Next {
+		if page, err = s.Page(t.Context(), f, cursor); err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range page.Jobs {
+			seen[j.JobID] = true
+		}
+	}
+	if len(seen) != jobs || seen[late.JobID] {
+		t.Errorf("seen %v", seen)
+	}
+	if err := s.temporal.TerminateWorkflow(t.Context(), late.JobID, "", ""); err != nil {
+		t.Error(err)
 	}
 }
 

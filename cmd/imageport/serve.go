@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,7 +28,8 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the HTTP API",
-		Long: `Serve the HTTP API: start, list, show, follow and cancel jobs, and look after credentials.
+		Long: `Serve the HTTP API: start, list, show, follow and cancel jobs and batches, and look after
+credentials.
 It runs until it is told to stop (^C, SIGTERM); jobs do not depend on it.
 
 Who may do what is by API keys ("imageport serve keys") or by tokens of an OpenID Connect
@@ -82,32 +84,38 @@ func (a *app) serve(ctx context.Context, listen string, log *logging) error {
 		return err
 	}
 	defer server.Close()
+	scheme, secure, err := serveTLS(cfg.Serve, logger)
+	if err != nil {
+		return err
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Serve.Listen)
 	if err != nil {
 		return job.Errorf(job.BadRequest, "Choose another address with --listen, or serve.listen in the configuration", "the HTTP API: %w", err)
 	}
-	scheme := "http"
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return telemetry.Serve(ctx) })
 	group.Go(func() error {
 		telemetry.Follow(ctx, c, o.Namespace, "") // also what waits for workers that do not run
 		return nil
 	})
-	if cfg.Serve.CertFile == "" {
-		group.Go(func() error { return server.Serve(ctx, ln, nil) })
-	} else {
-		secure, err := httpapi.TLS(cfg.Serve.CertFile, cfg.Serve.KeyFile, func(err error) {
-			logger.Error("the certificate stays the one from before", "error", err)
-		})
-		if err != nil {
-			_ = ln.Close() // nothing was served on it
-			return job.Errorf(job.BadRequest, "Correct cert_file and key_file under [serve] in the configuration", "%w", err)
-		}
-		scheme = "https"
-		group.Go(func() error { return server.Serve(ctx, ln, secure) })
-	}
+	group.Go(func() error { return server.Serve(ctx, ln, secure) })
 	logger.Info("serving the HTTP API", "address", scheme+"://"+ln.Addr().String(), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	return group.Wait()
+}
+
+// serveTLS gives the scheme of the configuration, and how to speak it: nil for
+// HTTP without TLS.
+func serveTLS(s config.Serve, logger *slog.Logger) (scheme string, secure *tls.Config, err error) {
+	if s.CertFile == "" {
+		return "http", nil, nil
+	}
+	secure, err = httpapi.TLS(s.CertFile, s.KeyFile, func(err error) {
+		logger.Error("the certificate stays the one from before", "error", err)
+	})
+	if err != nil {
+		return "", nil, job.Errorf(job.BadRequest, "Correct cert_file and key_file under [serve] in the configuration", "%w", err)
+	}
+	return "https", secure, nil
 }
 
 // authenticators gives those of the configuration; nil for a server that asks

@@ -37,6 +37,36 @@ func (n *notice) String() string {
 	return n.b.String()
 }
 
+// serving runs "imageport serve" with that configuration until the test ends, and
+// gives its address and log.
+func serving(t *testing.T, config string) (address string, log *notice) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	log = new(notice)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"--config", config, "--address", devserver.Shared(t).Address, "serve", "--log-format", "text"}, strings.NewReader(""), io.Discard, log)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-ended; code != exitOK {
+			t.Errorf("exit code %d: %s", code, log)
+		}
+		if t.Failed() {
+			t.Logf("server: %s", log)
+		}
+	})
+	pattern := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if address = pattern.FindString(log.String()); address != "" {
+			return address, log
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not serve: %s", log)
+		}
+	}
+}
+
 // TestServe runs the server with a wallet and API keys of its own.
 func TestServe(t *testing.T) {
 	dir := t.TempDir()
@@ -65,25 +95,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("%v: %s", err, text)
 	}
 
-	ctx, stop := context.WithCancel(t.Context())
-	log := new(notice)
-	ended := make(chan int, 1)
-	go func() {
-		ended <- run(ctx, []string{"--config", config, "--address", devserver.Shared(t).Address, "serve", "--log-format", "text"}, strings.NewReader(""), io.Discard, log)
-	}()
-	defer func() {
-		stop()
-		if code := <-ended; code != exitOK {
-			t.Errorf("exit code %d: %s", code, log)
-		}
-	}()
-	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
-	var base string
-	for deadline := time.Now().Add(30 * time.Second); base == ""; time.Sleep(20 * time.Millisecond) {
-		if base = address.FindString(log.String()); base == "" && time.Now().After(deadline) {
-			t.Fatalf("it does not serve: %s", log)
-		}
-	}
+	base, log := serving(t, config)
 	ask := func(method, path, body string) (int, string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
 		if err != nil {

@@ -30,9 +30,10 @@ type rights struct{ admin, operator, viewer, keeper, stranger int }
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	startertest.Serve(t, s.temporal, s.queue)
-	started := s.start(t, startertest.Works)
+	startertest.Serve(t, s.temporal, s.queue, batches)
+	started, batch := s.start(t, startertest.Works), s.startBatch(t, "floor", startertest.Works, s.image+"-2")
 	s.until(t, started.ID, working)
+	batchPath := "/batches/" + url.PathEscape(batch.ID)
 	jobPath := url.PathEscape(started.JobID)
 	const ok, accepted, forbidden, notFound = http.StatusOK, http.StatusAccepted, http.StatusForbidden, http.StatusNotFound
 	running := func(op string) (string, string, []byte, rights) {
@@ -67,6 +68,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 	table["watchJob"] = call{"GET", "/jobs/" + jobPath + "/events", nil, sees}
 	table["cancelJob"] = call{"POST", "/jobs/" + jobPath + "/cancel", nil, rights{accepted, accepted, forbidden, notFound, notFound}}
 	table["deleteJob"] = call{"DELETE", "/jobs/" + jobPath, nil, rights{accepted, accepted, forbidden, notFound, notFound}}
+	table["startBatch"] = call{"POST", "/batches", startertest.BatchBody(s.queue, "floor", "out", s.image), rights{409, 409, forbidden, forbidden, forbidden}}
+	table["listBatches"] = call{"GET", "/batches", nil, all}
+	table["getBatch"] = call{"GET", batchPath, nil, sees}
+	table["getBatchReport"] = call{"GET", batchPath + "/report", nil, sees}
+	table["cancelBatch"] = call{"POST", batchPath + "/cancel", nil, rights{accepted, accepted, forbidden, notFound, notFound}}
 	table["listCredentials"] = call{"GET", "/credentials", nil, rights{ok, forbidden, forbidden, ok, forbidden}}
 	table["addCredential"] = call{"POST", "/credentials", credential, rights{http.StatusCreated, forbidden, forbidden, http.StatusConflict, forbidden}}
 	table["putCredential"] = call{"PUT", "/credentials/files", credential, rights{ok, forbidden, forbidden, ok, forbidden}}
@@ -79,7 +85,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	if err := json.Unmarshal(s.api.OpenAPI(), &d); err != nil {
 		t.Fatal(err)
 	}
-	var order []string // cancelling comes last
+	last := []string{"removeCredential", "cancelBatch", "cancelJob", "deleteJob"}
+	var order []string
 	for path, item := range d.Paths {
 		for method, op := range item {
 			c, ok := table[op.OperationID]
@@ -106,13 +113,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 					}
 				}
 			}
-			if op.OperationID != "cancelJob" && op.OperationID != "deleteJob" && op.OperationID != "removeCredential" {
+			if !slices.Contains(last, op.OperationID) {
 				order = append(order, op.OperationID)
 			}
 		}
 	}
 	slices.Sort(order) // addCredential comes before putCredential
-	for _, op := range append(order, "removeCredential", "cancelJob", "deleteJob") {
+	for _, op := range append(order, last...) {
 		c := table[op]
 		for _, who := range []struct {
 			name, token string
@@ -139,9 +146,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 			}
 			if status >= 400 {
 				p := isProblem(t, op+" as "+who.name, status, header, body, who.want, codeIn(body))
-				if (who.name == "stranger" || who.name == "keeper") && strings.Contains(string(body), started.RunID) {
-					t.Errorf("%s tells %s of the job: %s", op, who.name, p.Detail)
+				if (who.name == "stranger" || who.name == "keeper") && (strings.Contains(string(body), started.RunID) || strings.Contains(string(body), batch.RunID)) {
+					t.Errorf("%s tells %s of what there is: %s", op, who.name, p.Detail)
 				}
+			}
+			if op == "listBatches" && strings.Contains(string(body), batch.RunID) != (who.name != "stranger" && who.name != "keeper") {
+				t.Errorf("%s sees: %s", who.name, body)
 			}
 			if op == "listJobs" && strings.Contains(string(body), started.RunID) != (who.name != "stranger" && who.name != "keeper") {
 				t.Errorf("%s sees: %s", who.name, body)
@@ -163,6 +173,17 @@ func TestStrangersLearnNothingOfARunningJob(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first := s.start(t, startertest.Works) // without a worker
+	// What there is is answered as what there is not.
+	none := strings.Replace(first.JobID, s.image, "none", 1)
+	for _, id := range []string{first.JobID, none} {
+		for _, path := range []string{"/jobs/", "/batches/"} {
+			status, header, body := s.call(t, s.stranger, "GET", path+url.PathEscape(id), nil)
+			what := map[string]string{"/jobs/": "job", "/batches/": "batch"}[path]
+			if p := isProblem(t, path+id, status, header, body, http.StatusNotFound, job.JobNotFound); p.Detail != fmt.Sprintf("there is no %s with the id %q", what, id) {
+				t.Errorf("it tells: %s", body)
+			}
+		}
+	}
 	// The stranger may start jobs in his own location, on the same image.
 	body := startertest.Body(strings.Replace(s.queue, "location", "other", 1), s.image, "out")
 	status, header, answer := s.call(t, s.stranger, "POST", "/images/$convertToUefi", body, "Idempotency-Key: k")

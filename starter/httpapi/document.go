@@ -9,13 +9,14 @@ import (
 	"imageport/job"
 )
 
-var problemType = reflect.TypeFor[Problem]()
+var problemType, batchType = reflect.TypeFor[Problem](), reflect.TypeFor[Batch]()
 
 // bodies are the types of the bodies that are not read by package huma.
 var bodies = map[string]reflect.Type{
 	"/images/$" + string(job.OpReverseImage):  reflect.TypeFor[job.ReverseImage](),
 	"/images/$" + string(job.OpConvertToUEFI): reflect.TypeFor[job.ConvertToUEFI](),
 	"/images/$" + string(job.OpUpgradePVS):    reflect.TypeFor[job.UpgradePVS](),
+	"/batches":                                reflect.TypeFor[job.BatchRequest](),
 }
 
 // sizeMB documents a job.SizeMB.
@@ -26,10 +27,19 @@ func (sizeMB) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "A number, or a string with one, of MiB."}
 }
 
+// batchImage documents a job.BatchImage.
+type batchImage struct{}
+
+// Schema implements huma.SchemaProvider.
+func (batchImage) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "An inputImageFilename, or an object of that and what else of the template is different for it."}
+}
+
 // aliases says how types look in JSON that write themselves.
 func aliases(schemas huma.Registry) huma.Registry {
 	schemas.RegisterTypeAlias(reflect.TypeFor[job.SizeMB](), reflect.TypeFor[sizeMB]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[job.Names](), reflect.TypeFor[[]string]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[job.BatchImage](), reflect.TypeFor[batchImage]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[job.Period](), reflect.TypeFor[string]())
 	return schemas
 }
@@ -40,7 +50,7 @@ func tidy(doc *huma.OpenAPI) {
 	for path, t := range bodies {
 		body := doc.Paths[path].Post.RequestBody
 		body.Required = true
-		body.Description = "The body of the specification. Keys are taken in any case; one that is not known is a warning of the job."
+		body.Description = "The body of the request. Keys are taken in any case; one that is not known is a warning of the job."
 		body.Content["application/json"].Schema = huma.SchemaFromType(schemas, t)
 	}
 	for _, path := range []string{"/credentials", "/credentials/{id}"} {

@@ -63,9 +63,11 @@ func (f *feed) first(ctx context.Context, patience time.Duration) (*Job, error) 
 	return &j, err
 }
 
-// stream sends what comes after the event with the id last. What it cannot send
-// ends it: the client is gone, or too slow.
+// stream sends what comes after the event with the id last, for as long as a
+// stream may last. What it cannot send ends it: the client is gone, or too slow.
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, f *feed, last string) {
+	ctx, done := context.WithTimeout(ctx, s.StreamFor)
+	defer done()
 	header := w.Header()
 	header.Set("Content-Type", eventStream)
 	header.Set("X-Accel-Buffering", "no") // of nginx

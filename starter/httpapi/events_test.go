@@ -141,6 +141,32 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// A stream ends by itself, so that a token that is not good any more is noticed.
+func TestStreamsDoNotLastForEver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *httpapi.Config) { c.StreamFor = time.Second })
+	startertest.Serve(t, s.temporal, s.queue)
+	started := s.start(t, startertest.Works)
+	last := ""
+	for range 2 {
+		status, events, _ := s.listen(t, "", started.ID, last)
+		if status != http.StatusOK {
+			t.Fatal(status)
+		}
+		for e := range events {
+			switch {
+			case e.name == "problem" || last != "" && e.id == last:
+				t.Errorf("%+v behind %q", e, last)
+			case e.id != "":
+				last = e.id
+			}
+		}
+	}
+	if status, _, body := s.call(t, s.operator, "DELETE", "/jobs/"+started.ID, nil); status != http.StatusAccepted {
+		t.Fatalf("%d %s", status, body)
+	}
+}
+
 func TestLongPoll(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 	"imageport/job"
 	"imageport/starter"
+	"imageport/starter/httpapi/auth"
 )
 
 // Job is a job as clients get it.
@@ -65,7 +67,7 @@ func unquoted(tag string) string {
 
 type startInput struct {
 	Async   bool   `query:"async" doc:"Is accepted, and changes nothing: a start never waits."`
-	Key     string `header:"Idempotency-Key" maxLength:"200" doc:"An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image."`
+	Key     string `header:"Idempotency-Key" maxLength:"200" doc:"An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image. With another body it is refused."`
 	RawBody []byte `contentType:"application/json"`
 }
 
@@ -80,16 +82,20 @@ type startOutput struct {
 	Body     Started
 }
 
+// withKey is what an Idempotency-Key means.
+func withKey(key string) []starter.StartOption {
+	if key == "" {
+		return nil
+	}
+	return []starter.StartOption{starter.RequestID(key)}
+}
+
 func (s *Server) start(op job.Operation) func(context.Context, *startInput) (*startOutput, error) {
 	return func(ctx context.Context, in *startInput) (*startOutput, error) {
 		r := requestOf(ctx)
-		opts := []starter.StartOption{starter.Allowed(r.who.MayOperate)}
-		if in.Key != "" {
-			opts = append(opts, starter.RequestID(in.Key))
-		}
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		started, err := s.Jobs.Start(ctx, op, in.RawBody, opts...)
+		started, err := s.Jobs.Only(r.who.MayOperate).Start(ctx, op, in.RawBody, withKey(in.Key)...)
 		if err != nil {
 			return nil, err
 		}
@@ -105,8 +111,13 @@ type listInput struct {
 	Platform         string    `query:"platform" maxLength:"100"`
 	ResourceLocation string    `query:"resourceLocation" maxLength:"1000" doc:"The id of a resource location."`
 	Since            time.Time `query:"since" doc:"Leaves out jobs that were started before."`
-	PageSize         int       `query:"pageSize" minimum:"1" maximum:"200" default:"50"`
-	Continuation     string    `query:"continuationToken" maxLength:"8000" doc:"That of the page before."`
+	Paging
+}
+
+// Paging says which part of a list to give.
+type Paging struct {
+	PageSize     int    `query:"pageSize" minimum:"1" maximum:"200" default:"50"`
+	Continuation string `query:"continuationToken" maxLength:"1000" doc:"That of the page before."`
 }
 
 // Page is a part of the list of jobs, in the form that the Citrix service has.
@@ -119,12 +130,13 @@ type Page struct {
 type listOutput struct{ Body Page }
 
 func (s *Server) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	who := requestOf(ctx).who
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	found, err := s.Jobs.Page(ctx, starter.Filter{
+	found, err := s.Jobs.Only(who.MaySee).Page(ctx, starter.Filter{
 		State: job.State(in.State), Operation: job.Operation(in.Operation), Platform: in.Platform,
 		Phase: job.Phase(in.Phase), ResourceLocation: in.ResourceLocation, Image: in.Image, Since: in.Since,
-		Within: requestOf(ctx).who.Visible(), Limit: in.PageSize,
+		Within: who.Visible(), Limit: in.PageSize,
 	}, in.Continuation)
 	if err != nil {
 		return nil, err
@@ -141,43 +153,51 @@ type JobPath struct {
 	ID string `path:"id" maxLength:"1000" doc:"The id of a job, with its slashes written %2F, for the latest job on the image; or the id of a run."`
 }
 
-// notFound is what there is to say of a job that the principal may not see.
-func notFound(id string) error {
-	return job.Errorf(job.JobNotFound, "List the jobs to see what there is; Temporal forgets ended ones after the namespace's retention", "there is no job %q", id)
-}
-
-// look tells how a job stands. Requests that come while one looks share what it
-// finds: it is as if they had come a moment earlier.
-func (s *Server) look(ctx context.Context, id string) (job.Status, error) {
-	looked := s.gets.DoChan(id, func() (any, error) {
+// shared gives what the caller sees of what id names. Requests of the same rights
+// that come while one looks get what it finds: it is as if they had come a moment
+// earlier.
+func shared[T any](ctx context.Context, s *Server, what, id string, look func(*starter.Client, context.Context, string) (T, error)) (T, error) {
+	who := requestOf(ctx).who
+	looked := s.gets.DoChan(lookKey(who, what, id), func() (any, error) {
 		ctx, cancel := context.WithTimeout(s.live, askTimeout) // not that of the first who asks
 		defer cancel()
-		return s.Jobs.Get(ctx, id)
+		return look(s.Jobs.Only(who.MaySee), ctx, id)
 	})
+	var none T
 	select {
 	case <-ctx.Done():
-		return job.Status{}, ctx.Err()
+		return none, ctx.Err()
 	case found := <-looked:
 		if found.Err != nil {
-			return job.Status{}, found.Err
+			return none, found.Err
 		}
-		status := found.Val.(job.Status)
-		if !requestOf(ctx).who.MaySee(status.ResourceLocation) {
-			return job.Status{}, notFound(id)
-		}
-		return status, nil
+		return found.Val.(T), nil
 	}
+}
+
+// lookKey is the same for those who see the same.
+func lookKey(who auth.Principal, what, id string) string {
+	return fmt.Sprintf("%#v %s %s", who.Visible(), what, id)
+}
+
+// forget has the caller's next look begin anew: one from before does not show what
+// he has done.
+func (s *Server) forget(ctx context.Context, what string, ids ...string) {
+	for _, id := range ids {
+		s.gets.Forget(lookKey(requestOf(ctx).who, what, id))
+	}
+}
+
+// look tells how a job stands.
+func (s *Server) look(ctx context.Context, id string) (job.Status, error) {
+	return shared(ctx, s, "job", id, (*starter.Client).Get)
 }
 
 // glance tells what is known of a job without asking a worker.
 func (s *Server) glance(ctx context.Context, id string) (job.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	status, err := s.Jobs.Summary(ctx, id)
-	if err == nil && !requestOf(ctx).who.MaySee(status.ResourceLocation) {
-		return job.Status{}, notFound(id)
-	}
-	return status, err
+	return s.Jobs.Only(requestOf(ctx).who.MaySee).Summary(ctx, id)
 }
 
 type getInput struct {
@@ -302,19 +322,26 @@ func (s *Server) cancel(ctx context.Context, in *cancelInput) (*cancelOutput, er
 	}
 	who := requestOf(ctx).who
 	if !who.MayOperate(status.ResourceLocation) {
-		return nil, job.Errorf(job.Forbidden, "Ask for the right to do so", "you may look at job %s, but not cancel it", status.JobID)
-	}
-	reason := "by " + who.Name + " over HTTP"
-	if in.Reason != "" {
-		reason += ": " + in.Reason
+		return nil, mayOnlyLook("job", status.JobID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if err := s.Jobs.Cancel(ctx, status.RunID, reason); err != nil {
+	if err := s.Jobs.Cancel(ctx, status.RunID, reasonOf(who, in.Reason)); err != nil {
 		return nil, err
 	}
-	s.gets.Forget(in.ID) // a look from before does not show it
-	s.gets.Forget(status.RunID)
-	s.gets.Forget(status.JobID)
+	s.forget(ctx, "job", in.ID, status.RunID, status.JobID)
 	return &cancelOutput{jobOf(status)}, nil
+}
+
+func mayOnlyLook(what, id string) error {
+	return job.Errorf(job.Forbidden, "Ask for the right to do so", "you may look at %s %s, but not cancel it", what, id)
+}
+
+// reasonOf is what Temporal keeps of a cancellation.
+func reasonOf(who auth.Principal, reason string) string {
+	by := "by " + who.Name + " over HTTP"
+	if reason == "" {
+		return by
+	}
+	return by + ": " + reason
 }

@@ -109,6 +109,14 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/jobs?pageSize=1000", ``, 422, job.BadRequest},
 		{"GET", "/jobs?continuationToken=abc", ``, 400, job.BadRequest},
 		{"GET", "/jobs/nothing?wait=soon", ``, 400, job.BadRequest},
+		{"GET", "/jobs/%ff", ``, 400, job.BadRequest},
+		{"GET", "/jobs/a%00b", ``, 400, job.BadRequest},
+		{"GET", "/jobs?platform=%ff", ``, 400, job.BadRequest},
+		{"GET", "/jobs?resourceLocation=a%0ab", ``, 400, job.BadRequest},
+		{"GET", "/jobs?%ff=a", ``, 400, job.BadRequest},
+		{"GET", "/jobs?image=%zz", ``, 400, job.BadRequest},
+		{"GET", "/batches?state=sleeping", ``, 422, job.BadRequest},
+		{"GET", "/batches?continuationToken=abc", ``, 400, job.BadRequest},
 	} {
 		var in any
 		if tc.body != "" || tc.method == "POST" {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"imageport/job"
 	"imageport/starter/httpapi/auth"
@@ -117,6 +121,9 @@ func (s *Server) admit(sameSite *http.CrossOriginProtection, r *http.Request, kn
 			return problemOf(err, func(err error) { s.Log.Warn("authentication", "error", err, "request", known.id) })
 		}
 	}
+	if !readable(r) {
+		return problem(http.StatusBadRequest, job.BadRequest, "Correct the path, the query or the header Idempotency-Key", "it has characters that cannot be printed, or escapes that are none")
+	}
 	if r.ContentLength != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		// What a form of a web page could send is refused.
 		if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" && !strings.HasSuffix(t, "+json") {
@@ -124,6 +131,22 @@ func (s *Server) admit(sameSite *http.CrossOriginProtection, r *http.Request, kn
 		}
 	}
 	return nil
+}
+
+// readable reports whether what is handed on as text is text: Temporal takes no
+// other, and would fail on it.
+func readable(r *http.Request) bool {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return false
+	}
+	texts := append(slices.Collect(maps.Keys(query)), r.URL.Path, r.Header.Get("Idempotency-Key"))
+	for _, values := range query {
+		texts = append(texts, values...)
+	}
+	return !slices.ContainsFunc(texts, func(text string) bool {
+		return !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl)
+	})
 }
 
 func (s *Server) authenticate(r *http.Request) (auth.Principal, error) {

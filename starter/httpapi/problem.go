@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -93,7 +92,7 @@ func (p *Problem) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the client is gone, or will see that it is cut off
+	_ = asJSON.Marshal(w, p) // the client is gone, or will see that it is cut off
 }
 
 // ownProblems makes errors that package huma finds by itself one of ours, and

@@ -44,7 +44,7 @@ func (s *Server) routes() {
 		Summary: "Give the ends of the logs of a job, without secrets"}, s.logs)
 	handle(s, huma.Operation{OperationID: "watchJob", Method: http.MethodGet, Path: "/jobs/{id}/events", Tags: []string{"jobs"},
 		Summary: "Stream the status of a job (server-sent events)",
-		Description: "An event \"status\" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job, " +
+		Description: "An event \"status\" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job or after some minutes, " +
 			"and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event \"problem\" says why the stream breaks off.",
 		Responses: map[string]*huma.Response{"200": {Description: "The stream", Content: map[string]*huma.MediaType{eventStream: {Schema: &huma.Schema{Type: huma.TypeString}}}}}}, s.events)
 	handle(s, huma.Operation{OperationID: "cancelJob", Method: http.MethodPost, Path: "/jobs/{id}/cancel", Tags: []string{"jobs"},
@@ -52,6 +52,7 @@ func (s *Server) routes() {
 		Description: "Does not wait for the end. A job that is canceled already is no error."}, s.cancel)
 	handle(s, huma.Operation{OperationID: "deleteJob", Method: http.MethodDelete, Path: "/jobs/{id}", Tags: []string{"jobs"},
 		Summary: "The same as cancelJob", DefaultStatus: http.StatusAccepted}, s.cancel)
+	s.batchRoutes()
 	if s.Credentials != nil {
 		s.credentialRoutes()
 	}

@@ -42,6 +42,9 @@ type Config struct {
 	// Beat is how often a stream without news shows that it is alive, by default
 	// every 15 s.
 	Beat time.Duration
+	// StreamFor is how long a stream may last, by default 15 minutes. The client
+	// comes back where it was, with a token that is still good.
+	StreamFor time.Duration
 	// NewID gives ids of requests, by default UUIDs.
 	NewID func() string
 	// Around, if there is one, is put around each operation: for traces.
@@ -70,7 +73,7 @@ type Server struct {
 	live    context.Context
 	close   context.CancelFunc
 	feeds   feeds
-	gets    singleflight.Group // looks at a job that run, by the id asked for
+	gets    singleflight.Group // looks that run, by lookKey
 	streams chan struct{}      // one for each stream that is open
 	ready   readiness
 }
@@ -83,7 +86,7 @@ func New(c Config) (*Server, error) {
 	case (c.Auth == nil) != c.Open:
 		return nil, errors.New("the HTTP API needs either to know who sends requests, or to be open")
 	}
-	c.MaxStreams, c.Beat = cmp.Or(c.MaxStreams, 2000), cmp.Or(c.Beat, 15*time.Second)
+	c.MaxStreams, c.Beat, c.StreamFor = cmp.Or(c.MaxStreams, 2000), cmp.Or(c.Beat, 15*time.Second), cmp.Or(c.StreamFor, 15*time.Minute)
 	if c.NewID == nil {
 		c.NewID = uuid.NewString
 	}

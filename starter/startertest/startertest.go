@@ -51,9 +51,28 @@ func Body(queue, image, ends string) []byte {
 }`, queue, image, ends)
 }
 
+// BatchBody gives a request for a batch of that name on images, each of which ends
+// so.
+func BatchBody(queue, name, ends string, images ...string) []byte {
+	list := make([]string, len(images))
+	for i, image := range images {
+		list[i] = fmt.Sprintf(`{"inputImageFilename": %q, "outputImageFilename": %q, "inputStorageLocation": {"credentialId": "files", "host": "Files.example.com", "sharePath": "PVS/Store/%d"}}`, image, ends, i)
+	}
+	return fmt.Appendf(nil, `{
+  "name": %q,
+  "operation": "convertToUefi",
+  "images": [%s],
+  "template": {
+    "platform": "local",
+    "resourceLocationId": %q,
+    "inputStorageLocation": {"credentialId": "files", "host": "Files.example.com", "sharePath": "PVS/Store"}
+  }
+}`, name, strings.Join(list, ", "), queue)
+}
+
 // Serve runs a worker on the queue, and returns when it polls. It ends when
-// stop is called, or with the test.
-func Serve(t testing.TB, c client.Client, queue string) (stop func()) {
+// stop is called, or with the test. more registers what else it runs.
+func Serve(t testing.TB, c client.Client, queue string, more ...func(worker.Registry)) (stop func()) {
 	t.Helper()
 	w := worker.New(c, queue, worker.Options{
 		Interceptors:                 []interceptor.WorkerInterceptor{&durable.Interceptor{}},
@@ -62,6 +81,9 @@ func Serve(t testing.TB, c client.Client, queue string) (stop func()) {
 	})
 	w.RegisterWorkflowWithOptions(convertToUEFI, workflow.RegisterOptions{Name: string(job.OpConvertToUEFI)})
 	w.RegisterActivityWithOptions(work, activity.RegisterOptions{Name: "Compose"})
+	for _, register := range more {
+		register(w)
+	}
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -196,7 +196,27 @@ func TestClient(t *testing.T) {
 	if credentials, err := c.ListCredentialsWithResponse(t.Context(), &apiclient.ListCredentialsParams{}); err != nil || credentials.JSON200 == nil || len(credentials.JSON200.Items) != 1 {
 		t.Errorf("%v %+v", err, credentials)
 	}
-	if checked < 6 {
+	batch, err := c.StartBatchWithBodyWithResponse(t.Context(), &apiclient.StartBatchParams{}, "application/json", bytes.NewReader(startertest.BatchBody(queue+"-idle", "floor", "out", "win10")))
+	if err != nil || batch.JSON202 == nil {
+		t.Fatalf("%v %s", err, batch.Body)
+	}
+	run := batch.JSON202.RunId
+	if got, err := c.GetBatchWithResponse(t.Context(), run); err != nil || got.JSON200 == nil || got.JSON200.Id != batch.JSON202.Id || got.JSON200.State != "running" {
+		t.Errorf("%v %+v", err, got)
+	}
+	if report, err := c.GetBatchReportWithResponse(t.Context(), run, &apiclient.GetBatchReportParams{}); err != nil || report.JSON200 == nil || report.JSON200.RunId != run {
+		t.Errorf("%v %+v", err, report)
+	}
+	if list, err := c.ListBatchesWithResponse(t.Context(), &apiclient.ListBatchesParams{}); err != nil || list.JSON200 == nil {
+		t.Errorf("%v %+v", err, list)
+	}
+	if canceled, err := c.CancelBatchWithResponse(t.Context(), run, &apiclient.CancelBatchParams{}); err != nil || canceled.JSON202 == nil {
+		t.Errorf("%v %+v", err, canceled)
+	}
+	if err := temporal.TerminateWorkflow(t.Context(), batch.JSON202.Id, "", "no worker will come"); err != nil {
+		t.Error(err)
+	}
+	if checked < 11 {
 		t.Errorf("only %d calls were checked", checked)
 	}
 }

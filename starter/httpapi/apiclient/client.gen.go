@@ -98,6 +98,33 @@ func (e ServiceTemporal) Valid() bool {
 	}
 }
 
+// Defines values for ListBatchesParamsState.
+const (
+	ListBatchesParamsStateCanceled   ListBatchesParamsState = "canceled"
+	ListBatchesParamsStateCompleted  ListBatchesParamsState = "completed"
+	ListBatchesParamsStateFailed     ListBatchesParamsState = "failed"
+	ListBatchesParamsStateRunning    ListBatchesParamsState = "running"
+	ListBatchesParamsStateTerminated ListBatchesParamsState = "terminated"
+)
+
+// Valid indicates whether the value is a known member of the ListBatchesParamsState enum.
+func (e ListBatchesParamsState) Valid() bool {
+	switch e {
+	case ListBatchesParamsStateCanceled:
+		return true
+	case ListBatchesParamsStateCompleted:
+		return true
+	case ListBatchesParamsStateFailed:
+		return true
+	case ListBatchesParamsStateRunning:
+		return true
+	case ListBatchesParamsStateTerminated:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AddCredentialJSONBodyType.
 const (
 	AddCredentialJSONBodyTypeAzure            AddCredentialJSONBodyType = "Azure"
@@ -225,6 +252,85 @@ func (e ListJobsParamsPhase) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Batch defines model for Batch.
+type Batch struct {
+	BatchId string      `json:"batchId"`
+	Counts  BatchCounts `json:"counts"`
+	DryRun  *bool       `json:"dryRun,omitempty"`
+	Ended   *time.Time  `json:"ended,omitempty"`
+	Error   *Error      `json:"error,omitempty"`
+
+	// Id Names the batch in paths, with its slashes written %2F. It is the batchId.
+	Id               string       `json:"id"`
+	IsCancellable    bool         `json:"isCancellable"`
+	Items            *[]BatchItem `json:"items"`
+	Operation        string       `json:"operation"`
+	ResourceLocation *string      `json:"resourceLocation,omitempty"`
+	RunId            string       `json:"runId"`
+	Started          time.Time    `json:"started"`
+	State            string       `json:"state"`
+	Stopped          *bool        `json:"stopped,omitempty"`
+	Warnings         *[]string    `json:"warnings,omitempty"`
+}
+
+// BatchConcurrency defines model for BatchConcurrency.
+type BatchConcurrency struct {
+	PerHost  *int64 `json:"perHost,omitempty"`
+	PerShare *int64 `json:"perShare,omitempty"`
+	Total    *int64 `json:"total,omitempty"`
+}
+
+// BatchCounts defines model for BatchCounts.
+type BatchCounts struct {
+	Canceled  *int64 `json:"canceled,omitempty"`
+	Completed *int64 `json:"completed,omitempty"`
+	Failed    *int64 `json:"failed,omitempty"`
+	Left      *int64 `json:"left,omitempty"`
+	Pending   *int64 `json:"pending,omitempty"`
+	Running   *int64 `json:"running,omitempty"`
+	There     *int64 `json:"there,omitempty"`
+	Total     int64  `json:"total"`
+	Waiting   *int64 `json:"waiting,omitempty"`
+}
+
+// BatchItem defines model for BatchItem.
+type BatchItem struct {
+	Ended    *time.Time   `json:"ended,omitempty"`
+	Error    *Error       `json:"error,omitempty"`
+	Image    string       `json:"image"`
+	JobId    string       `json:"jobId"`
+	NextTry  *time.Time   `json:"nextTry,omitempty"`
+	Note     *string      `json:"note,omitempty"`
+	Output   *string      `json:"output,omitempty"`
+	Phase    *string      `json:"phase,omitempty"`
+	Progress *Progress    `json:"progress,omitempty"`
+	Result   *BatchResult `json:"result,omitempty"`
+	RunId    *string      `json:"runId,omitempty"`
+	Started  *time.Time   `json:"started,omitempty"`
+	State    string       `json:"state"`
+	Tries    *int64       `json:"tries,omitempty"`
+}
+
+// BatchPage defines model for BatchPage.
+type BatchPage struct {
+	ContinuationToken *string       `json:"continuationToken,omitempty"`
+	Items             []ListedBatch `json:"items"`
+	PageSize          int64         `json:"pageSize"`
+}
+
+// BatchResult defines model for BatchResult.
+type BatchResult struct {
+	ChangedBytes       *int64    `json:"changedBytes,omitempty"`
+	CompositingEngines *int64    `json:"compositingEngines,omitempty"`
+	EspPlacement       *string   `json:"espPlacement,omitempty"`
+	PvsTarget          *string   `json:"pvsTarget,omitempty"`
+	Sha256             *string   `json:"sha256,omitempty"`
+	SizeBytes          *int64    `json:"sizeBytes,omitempty"`
+	VirtualSizeBytes   *int64    `json:"virtualSizeBytes,omitempty"`
+	Warnings           *[]string `json:"warnings,omitempty"`
+	WindowsProduct     *string   `json:"windowsProduct,omitempty"`
 }
 
 // BootProof defines model for BootProof.
@@ -355,6 +461,19 @@ type Job struct {
 // JobStatus The state, in the words of Citrix's services.
 type JobStatus string
 
+// ListedBatch defines model for ListedBatch.
+type ListedBatch struct {
+	BatchId string     `json:"batchId"`
+	Ended   *time.Time `json:"ended,omitempty"`
+
+	// Id Names the batch in paths. It is the batchId.
+	Id               string    `json:"id"`
+	ResourceLocation string    `json:"resourceLocation"`
+	RunId            string    `json:"runId"`
+	Started          time.Time `json:"started"`
+	State            string    `json:"state"`
+}
+
 // Log defines model for Log.
 type Log struct {
 	At           *time.Time `json:"at,omitempty"`
@@ -474,6 +593,20 @@ type Started struct {
 	Warnings *[]string `json:"warnings,omitempty"`
 }
 
+// StartedBatch defines model for StartedBatch.
+type StartedBatch struct {
+	// Again An earlier request with the same Idempotency-Key has started it.
+	Again   *bool  `json:"again,omitempty"`
+	BatchId string `json:"batchId"`
+
+	// Id Names the batch in paths. It is the batchId.
+	Id string `json:"id"`
+
+	// RunId Names this batch also when there is a later one of that name.
+	RunId    string    `json:"runId"`
+	Warnings *[]string `json:"warnings,omitempty"`
+}
+
 // StorageLocation defines model for StorageLocation.
 type StorageLocation struct {
 	CredentialId string  `json:"credentialId"`
@@ -529,6 +662,54 @@ type UpgradeStep struct {
 type Verification struct {
 	Checks   *[]Check   `json:"checks"`
 	EspFiles *[]ESPFile `json:"espFiles"`
+}
+
+// ListBatchesParams defines parameters for ListBatches.
+type ListBatchesParams struct {
+	State *ListBatchesParamsState `form:"state,omitempty" json:"state,omitempty"`
+
+	// ResourceLocation The id of a resource location.
+	ResourceLocation *string `form:"resourceLocation,omitempty" json:"resourceLocation,omitempty"`
+	PageSize         *int64  `form:"pageSize,omitempty" json:"pageSize,omitempty"`
+
+	// ContinuationToken That of the page before.
+	ContinuationToken *string `form:"continuationToken,omitempty" json:"continuationToken,omitempty"`
+}
+
+// ListBatchesParamsState defines parameters for ListBatches.
+type ListBatchesParamsState string
+
+// StartBatchJSONBody defines parameters for StartBatch.
+type StartBatchJSONBody struct {
+	AllVersions     *bool             `json:"allVersions,omitempty"`
+	Concurrency     *BatchConcurrency `json:"concurrency,omitempty"`
+	ContinueOnError *bool             `json:"continueOnError,omitempty"`
+	DryRun          *bool             `json:"dryRun,omitempty"`
+	Images          *[]interface{}    `json:"images,omitempty"`
+	Name            *string           `json:"name,omitempty"`
+	OnlyMissing     *bool             `json:"onlyMissing,omitempty"`
+	Operation       string            `json:"operation"`
+	Output          *string           `json:"output,omitempty"`
+	Pattern         *string           `json:"pattern,omitempty"`
+	Template        interface{}       `json:"template"`
+}
+
+// StartBatchParams defines parameters for StartBatch.
+type StartBatchParams struct {
+	// IdempotencyKey An id of your own: starting again with the same one gives the same batch, for as long as it is the latest one of that name. With another body it is refused.
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// CancelBatchParams defines parameters for CancelBatch.
+type CancelBatchParams struct {
+	// Reason Is kept with the batch.
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+}
+
+// GetBatchReportParams defines parameters for GetBatchReport.
+type GetBatchReportParams struct {
+	// Accept text/html gives a page, everything else JSON.
+	Accept *string `json:"Accept,omitempty"`
 }
 
 // ListCredentialsParams defines parameters for ListCredentials.
@@ -648,7 +829,7 @@ type ConvertToUefiParams struct {
 	// Async Is accepted, and changes nothing: a start never waits.
 	Async *bool `form:"async,omitempty" json:"async,omitempty"`
 
-	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image.
+	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image. With another body it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -714,7 +895,7 @@ type ReverseImageParams struct {
 	// Async Is accepted, and changes nothing: a start never waits.
 	Async *bool `form:"async,omitempty" json:"async,omitempty"`
 
-	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image.
+	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image. With another body it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -777,7 +958,7 @@ type UpgradePvsParams struct {
 	// Async Is accepted, and changes nothing: a start never waits.
 	Async *bool `form:"async,omitempty" json:"async,omitempty"`
 
-	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image.
+	// IdempotencyKey An id of your own: starting again with the same one gives the same job, for as long as it is the latest one of the image. With another body it is refused.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -840,6 +1021,9 @@ type WatchJobParams struct {
 	// LastEventID The id of the last event that was received.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// StartBatchJSONRequestBody defines body for StartBatch for application/json ContentType.
+type StartBatchJSONRequestBody StartBatchJSONBody
 
 // AddCredentialJSONRequestBody defines body for AddCredential for application/json ContentType.
 type AddCredentialJSONRequestBody AddCredentialJSONBody
@@ -929,6 +1113,50 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// ListBatches List batches, the running ones first
+	//
+	// In pages, as listJobs. The counts and images of a batch are with the batch itself.
+	//
+	// Corresponds with GET /batches (the `ListBatches` operationId).
+	ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartBatchWithBody Run one operation on many images
+	//
+	// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /batches (the `StartBatch` operationId).
+	StartBatchWithBody(ctx context.Context, params *StartBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartBatch Run one operation on many images
+	//
+	// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /batches (the `StartBatch` operationId).
+	StartBatch(ctx context.Context, params *StartBatchParams, body StartBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBatch Show how a batch stands, with every image
+	//
+	// Running jobs have their phase and progress. GET /jobs/{id} with the runId of an image has all of its job.
+	//
+	// Corresponds with GET /batches/{id} (the `GetBatch` operationId).
+	GetBatch(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelBatch Stop a batch and its running jobs
+	//
+	// Does not wait for the end. The jobs that run remove what they made, what was not begun is left. A batch that is canceled already is no error.
+	//
+	// Corresponds with POST /batches/{id}/cancel (the `CancelBatch` operationId).
+	CancelBatch(ctx context.Context, id string, params *CancelBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBatchReport Give the report of a batch as JSON, or as a page for people
+	//
+	// Corresponds with GET /batches/{id}/report (the `GetBatchReport` operationId).
+	GetBatchReport(ctx context.Context, id string, params *GetBatchReportParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListCredentials List the credentials, without their secrets
 	//
@@ -1055,7 +1283,7 @@ type ClientInterface interface {
 
 	// WatchJob Stream the status of a job (server-sent events)
 	//
-	// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
+	// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job or after some minutes, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
 	//
 	// Corresponds with GET /jobs/{id}/events (the `WatchJob` operationId).
 	WatchJob(ctx context.Context, id string, params *WatchJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1081,6 +1309,110 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /status (the `Status` operationId).
 	Status(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListBatches List batches, the running ones first
+//
+// In pages, as listJobs. The counts and images of a batch are with the batch itself.
+//
+// Corresponds with GET /batches (the `ListBatches` operationId).
+func (c *Client) ListBatches(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBatchesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartBatchWithBody Run one operation on many images
+//
+// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /batches (the `StartBatch` operationId).
+func (c *Client) StartBatchWithBody(ctx context.Context, params *StartBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartBatchRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartBatch Run one operation on many images
+//
+// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /batches (the `StartBatch` operationId).
+func (c *Client) StartBatch(ctx context.Context, params *StartBatchParams, body StartBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartBatchRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBatch Show how a batch stands, with every image
+//
+// Running jobs have their phase and progress. GET /jobs/{id} with the runId of an image has all of its job.
+//
+// Corresponds with GET /batches/{id} (the `GetBatch` operationId).
+func (c *Client) GetBatch(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBatchRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelBatch Stop a batch and its running jobs
+//
+// Does not wait for the end. The jobs that run remove what they made, what was not begun is left. A batch that is canceled already is no error.
+//
+// Corresponds with POST /batches/{id}/cancel (the `CancelBatch` operationId).
+func (c *Client) CancelBatch(ctx context.Context, id string, params *CancelBatchParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelBatchRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBatchReport Give the report of a batch as JSON, or as a page for people
+//
+// Corresponds with GET /batches/{id}/report (the `GetBatchReport` operationId).
+func (c *Client) GetBatchReport(ctx context.Context, id string, params *GetBatchReportParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBatchReportRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListCredentials List the credentials, without their secrets
@@ -1378,7 +1710,7 @@ func (c *Client) CancelJob(ctx context.Context, id string, params *CancelJobPara
 
 // WatchJob Stream the status of a job (server-sent events)
 //
-// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
+// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job or after some minutes, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
 //
 // Corresponds with GET /jobs/{id}/events (the `WatchJob` operationId).
 func (c *Client) WatchJob(ctx context.Context, id string, params *WatchJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1453,6 +1785,295 @@ func (c *Client) Status(ctx context.Context, reqEditors ...RequestEditorFn) (*ht
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListBatchesRequest constructs an http.Request for the ListBatches method
+func NewListBatchesRequest(server string, params *ListBatchesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/batches")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ResourceLocation != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "resourceLocation", *params.ResourceLocation, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PageSize != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "pageSize", *params.PageSize, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ContinuationToken != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "continuationToken", *params.ContinuationToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStartBatchRequest calls the generic StartBatch builder with application/json body
+func NewStartBatchRequest(server string, params *StartBatchParams, body StartBatchJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartBatchRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewStartBatchRequestWithBody constructs an http.Request for the StartBatch method, with any body, and a specified content type
+func NewStartBatchRequestWithBody(server string, params *StartBatchParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/batches")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetBatchRequest constructs an http.Request for the GetBatch method
+func NewGetBatchRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/batches/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelBatchRequest constructs an http.Request for the CancelBatch method
+func NewCancelBatchRequest(server string, id string, params *CancelBatchParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/batches/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetBatchReportRequest constructs an http.Request for the GetBatchReport method
+func NewGetBatchReportRequest(server string, id string, params *GetBatchReportParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/batches/%s/report", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Accept != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Accept", *params.Accept, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Accept", headerParam0)
+		}
+
+	}
+
+	return req, nil
 }
 
 // NewListCredentialsRequest constructs an http.Request for the ListCredentials method
@@ -2478,6 +3099,58 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListBatchesWithResponse List batches, the running ones first
+	//
+	// In pages, as listJobs. The counts and images of a batch are with the batch itself.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /batches (the `ListBatches` operationId).
+	ListBatchesWithResponse(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*ListBatchesResponse, error)
+
+	// StartBatchWithBodyWithResponse Run one operation on many images
+	//
+	// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /batches (the `StartBatch` operationId).
+	StartBatchWithBodyWithResponse(ctx context.Context, params *StartBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartBatchResponse, error)
+
+	// StartBatchWithResponse Run one operation on many images
+	//
+	// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /batches (the `StartBatch` operationId).
+	StartBatchWithResponse(ctx context.Context, params *StartBatchParams, body StartBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*StartBatchResponse, error)
+
+	// GetBatchWithResponse Show how a batch stands, with every image
+	//
+	// Running jobs have their phase and progress. GET /jobs/{id} with the runId of an image has all of its job.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /batches/{id} (the `GetBatch` operationId).
+	GetBatchWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error)
+
+	// CancelBatchWithResponse Stop a batch and its running jobs
+	//
+	// Does not wait for the end. The jobs that run remove what they made, what was not begun is left. A batch that is canceled already is no error.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /batches/{id}/cancel (the `CancelBatch` operationId).
+	CancelBatchWithResponse(ctx context.Context, id string, params *CancelBatchParams, reqEditors ...RequestEditorFn) (*CancelBatchResponse, error)
+
+	// GetBatchReportWithResponse Give the report of a batch as JSON, or as a page for people
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /batches/{id}/report (the `GetBatchReport` operationId).
+	GetBatchReportWithResponse(ctx context.Context, id string, params *GetBatchReportParams, reqEditors ...RequestEditorFn) (*GetBatchReportResponse, error)
+
 	// ListCredentialsWithResponse List the credentials, without their secrets
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2617,7 +3290,7 @@ type ClientWithResponsesInterface interface {
 
 	// WatchJobWithResponse Stream the status of a job (server-sent events)
 	//
-	// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
+	// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job or after some minutes, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2653,6 +3326,512 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /status (the `Status` operationId).
 	StatusWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*StatusResponse, error)
+}
+
+type ListBatchesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BatchPage
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *struct {
+		// Code Stable across releases.
+		//
+		// Example: BAD_REQUEST
+		Code string `json:"code"`
+
+		// Detail What was found, and where.
+		Detail string `json:"detail"`
+
+		// Remedy What to do.
+		Remedy *string `json:"remedy,omitempty"`
+
+		// RequestId Finds the request in the server's log.
+		RequestId *string `json:"requestId,omitempty"`
+
+		// Status The HTTP status.
+		Status int64 `json:"status"`
+
+		// Title The HTTP status in words.
+		Title string `json:"title"`
+
+		// Type Names the kind of problem: urn:imageport: and the code in lower case.
+		//
+		// Example: urn:imageport:bad-request
+		Type string `json:"type"`
+	}
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBatchesResponse) GetJSON200() *BatchPage {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListBatchesResponse) GetApplicationproblemJSONDefault() *struct {
+	// Code Stable across releases.
+	//
+	// Example: BAD_REQUEST
+	Code string `json:"code"`
+
+	// Detail What was found, and where.
+	Detail string `json:"detail"`
+
+	// Remedy What to do.
+	Remedy *string `json:"remedy,omitempty"`
+
+	// RequestId Finds the request in the server's log.
+	RequestId *string `json:"requestId,omitempty"`
+
+	// Status The HTTP status.
+	Status int64 `json:"status"`
+
+	// Title The HTTP status in words.
+	Title string `json:"title"`
+
+	// Type Names the kind of problem: urn:imageport: and the code in lower case.
+	//
+	// Example: urn:imageport:bad-request
+	Type string `json:"type"`
+} {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBatchesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBatchesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBatchesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBatchesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartBatchResponse202Headers the declared response headers of an HTTP 202 response for StartBatch
+type StartBatchResponse202Headers struct {
+	Location *string
+}
+
+type StartBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *StartedBatch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *struct {
+		// Code Stable across releases.
+		//
+		// Example: BAD_REQUEST
+		Code string `json:"code"`
+
+		// Detail What was found, and where.
+		Detail string `json:"detail"`
+
+		// Remedy What to do.
+		Remedy *string `json:"remedy,omitempty"`
+
+		// RequestId Finds the request in the server's log.
+		RequestId *string `json:"requestId,omitempty"`
+
+		// Status The HTTP status.
+		Status int64 `json:"status"`
+
+		// Title The HTTP status in words.
+		Title string `json:"title"`
+
+		// Type Names the kind of problem: urn:imageport: and the code in lower case.
+		//
+		// Example: urn:imageport:bad-request
+		Type string `json:"type"`
+	}
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *StartBatchResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StartBatchResponse) GetJSON202() *StartedBatch {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartBatchResponse) GetApplicationproblemJSONDefault() *struct {
+	// Code Stable across releases.
+	//
+	// Example: BAD_REQUEST
+	Code string `json:"code"`
+
+	// Detail What was found, and where.
+	Detail string `json:"detail"`
+
+	// Remedy What to do.
+	Remedy *string `json:"remedy,omitempty"`
+
+	// RequestId Finds the request in the server's log.
+	RequestId *string `json:"requestId,omitempty"`
+
+	// Status The HTTP status.
+	Status int64 `json:"status"`
+
+	// Title The HTTP status in words.
+	Title string `json:"title"`
+
+	// Type Names the kind of problem: urn:imageport: and the code in lower case.
+	//
+	// Example: urn:imageport:bad-request
+	Type string `json:"type"`
+} {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartBatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartBatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Batch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *struct {
+		// Code Stable across releases.
+		//
+		// Example: BAD_REQUEST
+		Code string `json:"code"`
+
+		// Detail What was found, and where.
+		Detail string `json:"detail"`
+
+		// Remedy What to do.
+		Remedy *string `json:"remedy,omitempty"`
+
+		// RequestId Finds the request in the server's log.
+		RequestId *string `json:"requestId,omitempty"`
+
+		// Status The HTTP status.
+		Status int64 `json:"status"`
+
+		// Title The HTTP status in words.
+		Title string `json:"title"`
+
+		// Type Names the kind of problem: urn:imageport: and the code in lower case.
+		//
+		// Example: urn:imageport:bad-request
+		Type string `json:"type"`
+	}
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetBatchResponse) GetJSON200() *Batch {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetBatchResponse) GetApplicationproblemJSONDefault() *struct {
+	// Code Stable across releases.
+	//
+	// Example: BAD_REQUEST
+	Code string `json:"code"`
+
+	// Detail What was found, and where.
+	Detail string `json:"detail"`
+
+	// Remedy What to do.
+	Remedy *string `json:"remedy,omitempty"`
+
+	// RequestId Finds the request in the server's log.
+	RequestId *string `json:"requestId,omitempty"`
+
+	// Status The HTTP status.
+	Status int64 `json:"status"`
+
+	// Title The HTTP status in words.
+	Title string `json:"title"`
+
+	// Type Names the kind of problem: urn:imageport: and the code in lower case.
+	//
+	// Example: urn:imageport:bad-request
+	Type string `json:"type"`
+} {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetBatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetBatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ListedBatch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *struct {
+		// Code Stable across releases.
+		//
+		// Example: BAD_REQUEST
+		Code string `json:"code"`
+
+		// Detail What was found, and where.
+		Detail string `json:"detail"`
+
+		// Remedy What to do.
+		Remedy *string `json:"remedy,omitempty"`
+
+		// RequestId Finds the request in the server's log.
+		RequestId *string `json:"requestId,omitempty"`
+
+		// Status The HTTP status.
+		Status int64 `json:"status"`
+
+		// Title The HTTP status in words.
+		Title string `json:"title"`
+
+		// Type Names the kind of problem: urn:imageport: and the code in lower case.
+		//
+		// Example: urn:imageport:bad-request
+		Type string `json:"type"`
+	}
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CancelBatchResponse) GetJSON202() *ListedBatch {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelBatchResponse) GetApplicationproblemJSONDefault() *struct {
+	// Code Stable across releases.
+	//
+	// Example: BAD_REQUEST
+	Code string `json:"code"`
+
+	// Detail What was found, and where.
+	Detail string `json:"detail"`
+
+	// Remedy What to do.
+	Remedy *string `json:"remedy,omitempty"`
+
+	// RequestId Finds the request in the server's log.
+	RequestId *string `json:"requestId,omitempty"`
+
+	// Status The HTTP status.
+	Status int64 `json:"status"`
+
+	// Title The HTTP status in words.
+	Title string `json:"title"`
+
+	// Type Names the kind of problem: urn:imageport: and the code in lower case.
+	//
+	// Example: urn:imageport:bad-request
+	Type string `json:"type"`
+} {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelBatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelBatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetBatchReportResponse200Headers the declared response headers of an HTTP 200 response for GetBatchReport
+type GetBatchReportResponse200Headers struct {
+	ContentSecurityPolicy *string
+	ContentType           *string
+	Vary                  *string
+}
+
+type GetBatchReportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Batch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *struct {
+		// Code Stable across releases.
+		//
+		// Example: BAD_REQUEST
+		Code string `json:"code"`
+
+		// Detail What was found, and where.
+		Detail string `json:"detail"`
+
+		// Remedy What to do.
+		Remedy *string `json:"remedy,omitempty"`
+
+		// RequestId Finds the request in the server's log.
+		RequestId *string `json:"requestId,omitempty"`
+
+		// Status The HTTP status.
+		Status int64 `json:"status"`
+
+		// Title The HTTP status in words.
+		Title string `json:"title"`
+
+		// Type Names the kind of problem: urn:imageport: and the code in lower case.
+		//
+		// Example: urn:imageport:bad-request
+		Type string `json:"type"`
+	}
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetBatchReportResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetBatchReportResponse) GetJSON200() *Batch {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetBatchReportResponse) GetApplicationproblemJSONDefault() *struct {
+	// Code Stable across releases.
+	//
+	// Example: BAD_REQUEST
+	Code string `json:"code"`
+
+	// Detail What was found, and where.
+	Detail string `json:"detail"`
+
+	// Remedy What to do.
+	Remedy *string `json:"remedy,omitempty"`
+
+	// RequestId Finds the request in the server's log.
+	RequestId *string `json:"requestId,omitempty"`
+
+	// Status The HTTP status.
+	Status int64 `json:"status"`
+
+	// Title The HTTP status in words.
+	Title string `json:"title"`
+
+	// Type Names the kind of problem: urn:imageport: and the code in lower case.
+	//
+	// Example: urn:imageport:bad-request
+	Type string `json:"type"`
+} {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetBatchReportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetBatchReportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetBatchReportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetBatchReportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListCredentialsResponse struct {
@@ -4342,6 +5521,94 @@ func (r StatusResponse) ContentType() string {
 	return ""
 }
 
+// ListBatchesWithResponse List batches, the running ones first
+//
+// In pages, as listJobs. The counts and images of a batch are with the batch itself.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /batches (the `ListBatches` operationId).
+func (c *ClientWithResponses) ListBatchesWithResponse(ctx context.Context, params *ListBatchesParams, reqEditors ...RequestEditorFn) (*ListBatchesResponse, error) {
+	rsp, err := c.ListBatches(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBatchesResponse(rsp)
+}
+
+// StartBatchWithBodyWithResponse Run one operation on many images
+//
+// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /batches (the `StartBatch` operationId).
+func (c *ClientWithResponses) StartBatchWithBodyWithResponse(ctx context.Context, params *StartBatchParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartBatchResponse, error) {
+	rsp, err := c.StartBatchWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartBatchResponse(rsp)
+}
+
+// StartBatchWithResponse Run one operation on many images
+//
+// Starts a batch, and does not wait for it. Its jobs are of one resource location. One batch of a name runs at a time: another start is refused with ALREADY_RUNNING; after its end, it does what is left. With dryRun, each job only plans.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /batches (the `StartBatch` operationId).
+func (c *ClientWithResponses) StartBatchWithResponse(ctx context.Context, params *StartBatchParams, body StartBatchJSONRequestBody, reqEditors ...RequestEditorFn) (*StartBatchResponse, error) {
+	rsp, err := c.StartBatch(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartBatchResponse(rsp)
+}
+
+// GetBatchWithResponse Show how a batch stands, with every image
+//
+// Running jobs have their phase and progress. GET /jobs/{id} with the runId of an image has all of its job.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /batches/{id} (the `GetBatch` operationId).
+func (c *ClientWithResponses) GetBatchWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetBatchResponse, error) {
+	rsp, err := c.GetBatch(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetBatchResponse(rsp)
+}
+
+// CancelBatchWithResponse Stop a batch and its running jobs
+//
+// Does not wait for the end. The jobs that run remove what they made, what was not begun is left. A batch that is canceled already is no error.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /batches/{id}/cancel (the `CancelBatch` operationId).
+func (c *ClientWithResponses) CancelBatchWithResponse(ctx context.Context, id string, params *CancelBatchParams, reqEditors ...RequestEditorFn) (*CancelBatchResponse, error) {
+	rsp, err := c.CancelBatch(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelBatchResponse(rsp)
+}
+
+// GetBatchReportWithResponse Give the report of a batch as JSON, or as a page for people
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /batches/{id}/report (the `GetBatchReport` operationId).
+func (c *ClientWithResponses) GetBatchReportWithResponse(ctx context.Context, id string, params *GetBatchReportParams, reqEditors ...RequestEditorFn) (*GetBatchReportResponse, error) {
+	rsp, err := c.GetBatchReport(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetBatchReportResponse(rsp)
+}
+
 // ListCredentialsWithResponse List the credentials, without their secrets
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4583,7 +5850,7 @@ func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id stri
 
 // WatchJobWithResponse Stream the status of a job (server-sent events)
 //
-// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
+// An event "status" has the job as JSON, and its ETag as the id; there is one whenever the status has changed. The stream ends with the job or after some minutes, and continues behind Last-Event-ID; for a job that ended with that event, the answer is 204. An event "problem" says why the stream breaks off.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4648,6 +5915,339 @@ func (c *ClientWithResponses) StatusWithResponse(ctx context.Context, reqEditors
 		return nil, err
 	}
 	return ParseStatusResponse(rsp)
+}
+
+// ParseListBatchesResponse parses an HTTP response from a ListBatchesWithResponse call
+func ParseListBatchesResponse(rsp *http.Response) (*ListBatchesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBatchesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BatchPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest struct {
+			// Code Stable across releases.
+			//
+			// Example: BAD_REQUEST
+			Code string `json:"code"`
+
+			// Detail What was found, and where.
+			Detail string `json:"detail"`
+
+			// Remedy What to do.
+			Remedy *string `json:"remedy,omitempty"`
+
+			// RequestId Finds the request in the server's log.
+			RequestId *string `json:"requestId,omitempty"`
+
+			// Status The HTTP status.
+			Status int64 `json:"status"`
+
+			// Title The HTTP status in words.
+			Title string `json:"title"`
+
+			// Type Names the kind of problem: urn:imageport: and the code in lower case.
+			//
+			// Example: urn:imageport:bad-request
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStartBatchResponse parses an HTTP response from a StartBatchWithResponse call
+func ParseStartBatchResponse(rsp *http.Response) (*StartBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest StartedBatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest struct {
+			// Code Stable across releases.
+			//
+			// Example: BAD_REQUEST
+			Code string `json:"code"`
+
+			// Detail What was found, and where.
+			Detail string `json:"detail"`
+
+			// Remedy What to do.
+			Remedy *string `json:"remedy,omitempty"`
+
+			// RequestId Finds the request in the server's log.
+			RequestId *string `json:"requestId,omitempty"`
+
+			// Status The HTTP status.
+			Status int64 `json:"status"`
+
+			// Title The HTTP status in words.
+			Title string `json:"title"`
+
+			// Type Names the kind of problem: urn:imageport: and the code in lower case.
+			//
+			// Example: urn:imageport:bad-request
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers StartBatchResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetBatchResponse parses an HTTP response from a GetBatchWithResponse call
+func ParseGetBatchResponse(rsp *http.Response) (*GetBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest struct {
+			// Code Stable across releases.
+			//
+			// Example: BAD_REQUEST
+			Code string `json:"code"`
+
+			// Detail What was found, and where.
+			Detail string `json:"detail"`
+
+			// Remedy What to do.
+			Remedy *string `json:"remedy,omitempty"`
+
+			// RequestId Finds the request in the server's log.
+			RequestId *string `json:"requestId,omitempty"`
+
+			// Status The HTTP status.
+			Status int64 `json:"status"`
+
+			// Title The HTTP status in words.
+			Title string `json:"title"`
+
+			// Type Names the kind of problem: urn:imageport: and the code in lower case.
+			//
+			// Example: urn:imageport:bad-request
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelBatchResponse parses an HTTP response from a CancelBatchWithResponse call
+func ParseCancelBatchResponse(rsp *http.Response) (*CancelBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ListedBatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest struct {
+			// Code Stable across releases.
+			//
+			// Example: BAD_REQUEST
+			Code string `json:"code"`
+
+			// Detail What was found, and where.
+			Detail string `json:"detail"`
+
+			// Remedy What to do.
+			Remedy *string `json:"remedy,omitempty"`
+
+			// RequestId Finds the request in the server's log.
+			RequestId *string `json:"requestId,omitempty"`
+
+			// Status The HTTP status.
+			Status int64 `json:"status"`
+
+			// Title The HTTP status in words.
+			Title string `json:"title"`
+
+			// Type Names the kind of problem: urn:imageport: and the code in lower case.
+			//
+			// Example: urn:imageport:bad-request
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetBatchReportResponse parses an HTTP response from a GetBatchReportWithResponse call
+func ParseGetBatchReportResponse(rsp *http.Response) (*GetBatchReportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetBatchReportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Batch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest struct {
+			// Code Stable across releases.
+			//
+			// Example: BAD_REQUEST
+			Code string `json:"code"`
+
+			// Detail What was found, and where.
+			Detail string `json:"detail"`
+
+			// Remedy What to do.
+			Remedy *string `json:"remedy,omitempty"`
+
+			// RequestId Finds the request in the server's log.
+			RequestId *string `json:"requestId,omitempty"`
+
+			// Status The HTTP status.
+			Status int64 `json:"status"`
+
+			// Title The HTTP status in words.
+			Title string `json:"title"`
+
+			// Type Names the kind of problem: urn:imageport: and the code in lower case.
+			//
+			// Example: urn:imageport:bad-request
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/html) unsupported
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetBatchReportResponse200Headers
+		if values := rsp.Header.Values("Content-Security-Policy"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Security-Policy", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentSecurityPolicy = &value
+		}
+		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentType = &value
+		}
+		if values := rsp.Header.Values("Vary"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Vary", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Vary = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
 }
 
 // ParseListCredentialsResponse parses an HTTP response from a ListCredentialsWithResponse call

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
@@ -22,6 +23,7 @@ type KeyFile struct {
 	at    time.Time
 	known stamp
 	keys  Keys
+	said  string // what bad was told last, "" while all is well
 }
 
 // stamp tells one content of a file from another.
@@ -41,30 +43,31 @@ func NewKeyFile(read func() ([]byte, error), stat func() (fs.FileInfo, error), n
 	return f, nil
 }
 
-// load reads the file if it has changed.
+// load reads the file if it has changed. One that cannot be used is read again
+// the next time: a key that was removed must not be taken for long.
 func (f *KeyFile) load() error {
 	f.at = f.now()
 	var seen stamp
-	if st, err := f.stat(); err == nil {
+	switch st, err := f.stat(); {
+	case err == nil:
 		seen = stamp{st.ModTime(), st.Size()}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the file of API keys: %w", err)
 	}
 	if seen == f.known {
 		return nil
 	}
-	f.known = seen // also where it cannot be used: once is enough to say so
-	if seen == (stamp{}) {
-		f.keys = Keys{} // removed: nobody is let in by it
-		return nil
+	var keys Keys // of a file that was removed: nobody is let in by it
+	if seen != (stamp{}) {
+		text, err := f.read()
+		if err == nil {
+			keys, err = ParseKeys(text)
+		}
+		if err != nil {
+			return fmt.Errorf("the file of API keys: %w", err)
+		}
 	}
-	text, err := f.read()
-	if err != nil {
-		return fmt.Errorf("the file of API keys: %w", err)
-	}
-	keys, err := ParseKeys(text)
-	if err != nil {
-		return fmt.Errorf("the file of API keys: %w", err)
-	}
-	f.keys = keys
+	f.known, f.keys = seen, keys
 	return nil
 }
 
@@ -72,11 +75,16 @@ func (f *KeyFile) load() error {
 func (f *KeyFile) Keys() Keys {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.now().Sub(f.at) >= lookAgain {
-		if err := f.load(); err != nil {
+	if f.now().Sub(f.at) < lookAgain {
+		return f.keys
+	}
+	said := ""
+	if err := f.load(); err != nil {
+		if said = err.Error(); said != f.said {
 			f.bad(err)
 		}
 	}
+	f.said = said
 	return f.keys
 }
 

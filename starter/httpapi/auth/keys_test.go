@@ -124,8 +124,18 @@ func TestKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	now := time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
 	var told []error
-	f, err := auth.NewKeyFile(func() ([]byte, error) { return os.ReadFile(path) }, func() (fs.FileInfo, error) { return os.Stat(path) },
-		func() time.Time { return now }, func(err error) { told = append(told, err) })
+	var unreadable, unseen error
+	f, err := auth.NewKeyFile(func() ([]byte, error) {
+		if unreadable != nil {
+			return nil, unreadable
+		}
+		return os.ReadFile(path)
+	}, func() (fs.FileInfo, error) {
+		if unseen != nil {
+			return nil, unseen
+		}
+		return os.Stat(path)
+	}, func() time.Time { return now }, func(err error) { told = append(told, err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +167,31 @@ func TestKeyFile(t *testing.T) {
 	write([]byte("spoilt"))
 	if first, second := lets(), lets(); !first || !second || len(told) != 1 {
 		t.Errorf("a spoilt file: %v", told)
+	}
+	// What the file system does not tell now changes nothing, and is asked again.
+	told = nil
+	unseen = errors.New("stale handle")
+	now = now.Add(time.Minute)
+	if first, second := lets(), lets(); !first || !second || len(told) != 1 {
+		t.Errorf("the file cannot be looked at: %v", told)
+	}
+	unseen, unreadable = nil, errors.New("input/output error")
+	none, err := auth.Keys{}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(none)
+	if !lets() || len(told) != 2 {
+		t.Errorf("the file cannot be read: %v", told)
+	}
+	unreadable = nil
+	now = now.Add(time.Minute)
+	if lets() {
+		t.Error("a key was removed while the file could not be read, and is taken for good")
+	}
+	write(good)
+	if !lets() {
+		t.Error("a file that is good again is not read")
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)

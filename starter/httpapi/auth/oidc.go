@@ -96,7 +96,7 @@ type issuer struct {
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
 	failed   error
-	asked    time.Time
+	asked    time.Time // when it has failed
 }
 
 // discover asks the issuer for its keys, once.
@@ -109,10 +109,10 @@ func (i *issuer) discover() (*oidc.IDTokenVerifier, error) {
 	if i.failed != nil && i.now().Sub(i.asked) < askPause {
 		return nil, i.failed
 	}
-	i.asked = i.now()
 	// Not the request's context: the provider keeps it to fetch keys later.
 	p, err := oidc.NewProvider(oidc.ClientContext(context.Background(), i.client), i.URL)
 	if err != nil {
+		i.asked = i.now() // the answer may have taken its time
 		i.failed = fmt.Errorf("%w: the issuer %s: %w", ErrUnavailable, i.URL, err)
 		return nil, i.failed
 	}

@@ -164,6 +164,37 @@ func TestOIDC(t *testing.T) {
 	}
 }
 
+// hanging is an issuer that lets whoever asks wait for its time-out.
+type hanging struct {
+	asked int
+	wait  func()
+}
+
+func (h *hanging) RoundTrip(*http.Request) (*http.Response, error) {
+	h.asked++
+	h.wait()
+	return nil, errors.New("time out")
+}
+
+// An issuer that hangs is not asked by one request after the other.
+func TestIssuerThatHangs(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
+	h := &hanging{wait: func() { now = now.Add(10 * time.Second) }}
+	a, err := auth.OIDC(auth.Issuer{URL: "https://login.example.com", Audience: "x", Grants: []auth.ClaimGrant{{Value: "a"}}}, &http.Client{Transport: h}, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := a.Authenticate(t.Context(), "a.b.c"); !errors.Is(err, auth.ErrUnavailable) {
+			t.Errorf("%v", err)
+		}
+	}
+	if h.asked != 1 {
+		t.Errorf("it was asked %d times in a row", h.asked)
+	}
+}
+
 func TestBadIssuers(t *testing.T) {
 	t.Parallel()
 	good := auth.Issuer{URL: "https://x", Audience: "y", Grants: []auth.ClaimGrant{{Value: "z"}}}
