@@ -12,6 +12,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"imageport/job"
 	"imageport/wallet"
 )
 
@@ -83,6 +84,11 @@ type Gateway struct {
 	// must have, by default imageport/gateway.key in the user's directory for
 	// state. It is made where there is none.
 	Key string `toml:"key"`
+	// CEsPerAddress is how many Compositing Engines may come from one address at
+	// the same time, by default 256: all those behind one NAT, or on the worker's own
+	// machine. The gateway takes six connections for each (an agent has three, and
+	// again as many while certificates are renewed), and closes any more.
+	CEsPerAddress int `toml:"ces_per_address"`
 }
 
 // QEMU configures the platform "qemu".
@@ -216,13 +222,18 @@ func Load(path string) (Config, error) {
 	}
 	c, err := parse(string(text))
 	if err != nil {
-		return Config{}, fmt.Errorf("config file %s: %w", path, err)
+		return Config{}, wrong(path, err)
 	}
 	c.Path = path
 	if c, err = complete(c, filepath.Dir(path)); err != nil {
-		return Config{}, fmt.Errorf("config file %s: %w", path, err)
+		return Config{}, wrong(path, err)
 	}
 	return c, nil
+}
+
+// wrong is the error of a file that cannot be understood.
+func wrong(path string, err error) error {
+	return job.Errorf(job.BadRequest, "Correct the file, and start it again", "config file %s: %w", path, err)
 }
 
 func parse(text string) (Config, error) {
@@ -286,6 +297,10 @@ func complete(c Config, dir string) (Config, error) {
 		c.Gateway.Key = inState("gateway.key")
 	}
 	c.Gateway.Listen = cmp.Or(c.Gateway.Listen, defaultListen)
+	c.Gateway.CEsPerAddress = cmp.Or(c.Gateway.CEsPerAddress, defaultCEsPerAddress)
+	if n := c.Gateway.CEsPerAddress; n < 1 || n > maxCEsPerAddress {
+		return Config{}, fmt.Errorf("gateway.ces_per_address is %d: give 1 to %d", n, maxCEsPerAddress)
+	}
 	if err := c.Serve.complete(dir); err != nil {
 		return Config{}, err
 	}
@@ -333,6 +348,8 @@ const minMemoryMB = 192
 
 // defaultListen is reached by nobody from outside.
 const defaultListen = "127.0.0.1:7443"
+
+const defaultCEsPerAddress, maxCEsPerAddress = 256, 10000
 
 // inState gives the path of a file in the user's directory for state, or ""
 // where there is no home.

@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 			KeyFile: filepath.Join(h, ".config/imageport/wallet.key")},
 		EnrolWithin: 5 * time.Minute,
 		CELifetime:  24 * time.Hour,
-		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
+		Gateway:     config.Gateway{Listen: "127.0.0.1:7443", CEsPerAddress: 256, Key: filepath.Join(h, ".local/state/imageport/gateway.key")},
 		QEMU:        config.QEMU{StateDir: filepath.Join(h, ".local/state/imageport/qemu")},
 		Sweep:       config.Sweep{Every: 15 * time.Minute},
 		Serve:       config.Serve{Listen: "127.0.0.1:8088", KeysFile: filepath.Join(h, ".config/imageport/api-keys.json")},
@@ -90,6 +90,7 @@ enrol_within = "5m"
 ce_lifetime = "2h"
 
 [gateway]
+ces_per_address = 90
 listen = ":8443"
 address = "worker.example.com:8443"
 key = "door.key"
@@ -132,7 +133,7 @@ no_credentials = true
 	want := config.Config{
 		ResourceLocation: "5f3b", Wallet: wallet.DirConfig(filepath.Join(h, "site/secrets")), ShareDriver: "hirochachacha",
 		EnrolWithin: 5 * time.Minute, CELifetime: 2 * time.Hour,
-		Gateway:   config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", Key: filepath.Join(h, "site/door.key")},
+		Gateway:   config.Gateway{Listen: ":8443", Address: "worker.example.com:8443", CEsPerAddress: 90, Key: filepath.Join(h, "site/door.key")},
 		QEMU:      config.QEMU{Image: filepath.Join(h, "site/ce.raw"), StateDir: filepath.Join(h, ".local/state/imageport/qemu"), Accel: "tcg", Firmware: "bios", MemoryMB: 512, CPUs: 1, Network: "bridge:br0", OutputDir: "/srv/disks"},
 		Local:     config.Local{StateDir: "/var/lib/imageport", AgentProgram: filepath.Join(h, "bin/imageport"), OutputDir: filepath.Join(h, "site/disks")},
 		VSphere:   config.VSphere{Appliance: filepath.Join(h, "site/ce.ova"), MemoryMB: 512, CPUs: 4},
@@ -184,6 +185,7 @@ func TestRefused(t *testing.T) {
 		"enrol_within = 'soon'":                          "soon",
 		"enrol_within = 60":                              "enrol_within is 60ns",
 		"ce_lifetime = '-1h'":                            "ce_lifetime is -1h",
+		"[gateway]\nces_per_address = -1":                "gateway.ces_per_address is -1: give 1 to 10000",
 		"[qemu]\nmemory_mb = 100":                        "qemu.memory_mb is 100: the appliance does not start with less than 192",
 		"[vsphere]\nmemory_mb = 100":                     "vsphere.memory_mb is 100",
 		"[vsphere]\nappliance = \"a\"\ntemplate = \"t\"": "give either appliance or template",

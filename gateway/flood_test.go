@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"imageport/gateway"
 	"imageport/job/seed"
 )
 
@@ -149,28 +150,44 @@ func TestManyPolls(t *testing.T) {
 	}
 }
 
-// A host that opens connections without end gets some, and does not keep those
-// of others from being served.
+// A host that opens connections without end gets six for each CE that it may stand
+// for, and does not keep those of others from being served.
 func TestManyConnections(t *testing.T) {
-	l := newLocation(t, nil)
-	closed := 0
-	for range 400 {
-		conn, err := net.Dial("tcp", l.gateway.Addr())
-		if err != nil {
-			t.Fatal(err)
+	for _, tc := range []struct{ ces, taken int }{{0, 256 * 6}, {20, 20 * 6}} {
+		l := newLocation(t, func(c *gateway.Config) { c.CEsPerAddress = tc.ces })
+		for n := range tc.taken + 20 {
+			conn := l.knock("127.0.0.1")
+			if n < tc.taken-1 || n > tc.taken {
+				continue
+			}
+			if refused := l.closed(conn); refused != (n == tc.taken) {
+				t.Errorf("%d CEs per address: connection %d is closed: %v", tc.ces, n, refused)
+			}
 		}
-		defer conn.Close()
-		if closed > 0 {
-			continue
-		}
-		conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-			closed++
+		if l.closed(l.knock("127.0.0.2")) {
+			t.Error("another host is not served")
 		}
 	}
-	if closed == 0 {
-		t.Error("none of 400 connections was closed")
+}
+
+// knock opens a connection to the gateway from an address of this machine.
+func (l *location) knock(from string) net.Conn {
+	l.t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.Dial("tcp", l.gateway.Addr())
+	if err != nil {
+		l.t.Fatal(err)
 	}
+	l.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// closed reports whether the gateway has closed a connection on which nothing was
+// said. One that it takes it keeps for a while.
+func (l *location) closed(conn net.Conn) bool {
+	conn.SetReadDeadline(time.Now().Add(time.Second))
+	_, err := conn.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET)
 }
 
 // The workers of one user share the port, and nobody else gets a part of it.

@@ -51,6 +51,9 @@ type Config struct {
 	// ShareDriver is the SMB library that CEs are to use.
 	ShareDriver string
 	Log         *slog.Logger
+	// CEsPerAddress is how many CEs may come from one address, by default 256: what
+	// one address takes of the worker is bounded by six connections for each.
+	CEsPerAddress int
 	// Now and CertificateLife are for tests; the defaults are time.Now and an hour.
 	Now             func() time.Time
 	CertificateLife time.Duration
@@ -68,6 +71,7 @@ type Gateway struct {
 // Serve runs.
 func Listen(cfg Config) (*Gateway, error) {
 	cfg.CertificateLife = cmp.Or(cfg.CertificateLife, certificateLife)
+	cfg.CEsPerAddress = cmp.Or(cfg.CEsPerAddress, defaultCEs)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -83,7 +87,8 @@ func Listen(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the gateway for Compositing Engines: %w (the address is listen under [gateway] in the configuration)", err)
 	}
-	g := &Gateway{cfg: cfg, listener: &limitedListener{Listener: l, open: map[string]int{}}, rations: rations{now: cfg.Now, of: map[string]*ration{}}}
+	limited := &limitedListener{Listener: l, most: ceConnections * cfg.CEsPerAddress, open: map[string]int{}}
+	g := &Gateway{cfg: cfg, listener: limited, rations: rations{now: cfg.Now, of: map[string]*ration{}}}
 	g.server = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(cfg.Key.serverTLS(cfg.Now))),
 		grpc.UnaryInterceptor(g.guard),

@@ -31,9 +31,12 @@ const (
 	// logRate and logBurst bound what the log says of one CE's wrong-doing.
 	logRate  = 0.2
 	logBurst = 200
-	// maxConnections is how many a host may have. CEs on the worker's own machine
-	// share that one's; each takes three.
-	maxConnections = 256
+	// defaultCEs is how many CEs one host may stand for, unless the configuration
+	// says another number: those behind one NAT, or on the worker's own machine.
+	defaultCEs = 256
+	// ceConnections is how many connections a CE may have: its agent takes three,
+	// and three old ones drain when certificates are renewed.
+	ceConnections = 6
 )
 
 // ration is what one taker, a CE or a host, has left.
@@ -109,6 +112,7 @@ func (r *rations) mayLog(taker string) (unlogged int, may bool) {
 // limitedListener closes the connections that a host has too many of.
 type limitedListener struct {
 	net.Listener
+	most int // connections of one host
 	mu   sync.Mutex
 	open map[string]int // by hostOf
 }
@@ -131,7 +135,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 func (l *limitedListener) enter(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[host] >= maxConnections {
+	if l.open[host] >= l.most {
 		return false
 	}
 	l.open[host]++

@@ -119,7 +119,7 @@ func (m *measures) sweep(r *job.SweepResult, now time.Time) {
 		m.swept.WithLabelValues(platformLabel(ce.Platform), "failed").Inc()
 	}
 	m.unreachable.Set(float64(unreachable))
-	m.lastSweep.Set(float64(now.UnixMilli()) / 1000)
+	m.lastSweep.WithLabelValues().Set(float64(now.UnixMilli()) / 1000)
 }
 
 // platformLabel is the platform of a name or of a job.Target's label, and

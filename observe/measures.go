@@ -26,11 +26,11 @@ type measures struct {
 	oldestCE    *prometheus.GaugeVec   // platform
 	swept       *prometheus.CounterVec // platform, outcome
 	unreachable prometheus.Gauge
-	lastSweep   prometheus.Gauge
+	lastSweep   *prometheus.GaugeVec // none, as lastPoll: there is none until it is set
 
 	denials  *prometheus.CounterVec // kind
 	logged   *prometheus.CounterVec // level
-	lastPoll prometheus.Gauge
+	lastPoll *prometheus.GaugeVec   // none
 
 	codes codeSet
 }
@@ -58,11 +58,11 @@ func newMeasures(r prometheus.Registerer) *measures {
 		oldestCE:    gauge("imageport_ce_oldest_seconds", "Age of the oldest Compositing Engine that the last sweep on this worker found and left.", "platform"),
 		swept:       counter("imageport_sweep_findings_total", "Compositing Engines without a job that sweeps on this worker removed, or could not remove.", "platform", "outcome"),
 		unreachable: gauge("imageport_sweep_unreachable_targets", "Places that the last sweep on this worker could not look at.").WithLabelValues(),
-		lastSweep:   gauge("imageport_sweep_last_timestamp_seconds", "When the last sweep on this worker ended.").WithLabelValues(),
+		lastSweep:   gauge("imageport_sweep_last_timestamp_seconds", "When the last sweep on this worker ended."),
 
 		denials:  counter("imageport_gateway_denials_total", "Calls and enrolments that the gateway has denied.", "kind"),
 		logged:   counter("imageport_log_records_total", "Records of the log.", "level"),
-		lastPoll: gauge("imageport_last_poll_timestamp_seconds", "When Temporal last answered a poll of this worker.").WithLabelValues(),
+		lastPoll: gauge("imageport_last_poll_timestamp_seconds", "When Temporal last answered a poll of this worker or, before the first answer, when that was asked for."),
 
 		codes: codeSet{seen: map[string]bool{}},
 	}

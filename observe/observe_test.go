@@ -131,8 +131,16 @@ func TestTasks(t *testing.T) {
 	}
 	ce := seed.Queue("ce-0123456789ab")
 
-	if ts.silent() != 0 {
+	if ts.silent() != 0 || testutil.CollectAndCount(tel.measures.lastPoll) != 0 {
 		t.Error("who polls nothing is silent")
+	}
+	// Before the first answer, it counts from the question: a worker that has just
+	// begun is no alarm.
+	_ = ts.intercept(t.Context(), "m", &workflowservice.PollWorkflowTaskQueueRequest{}, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+		return errors.New("no answer")
+	})
+	if got := testutil.ToFloat64(tel.measures.lastPoll); got != 1_800_000_000 {
+		t.Errorf("the first poll was at %v", got)
 	}
 	give("", "", "location") // no task in time
 	give("1", "Preflight", "location")

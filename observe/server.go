@@ -25,7 +25,7 @@ func (t *Telemetry) Serve(ctx context.Context) error {
 	}
 	l, err := net.Listen("tcp", t.o.Metrics)
 	if err != nil {
-		return fmt.Errorf("metrics: %w (the address is listen under [metrics] in the configuration)", err)
+		return fmt.Errorf("metrics: %w (the address is that under [metrics] in the configuration)", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 20 * time.Second}))

@@ -62,7 +62,9 @@ func (t *tasks) intercept(ctx context.Context, method string, request, reply any
 	// What the worker has sent is over, whether the server has heard it or not.
 	switch r := request.(type) {
 	case *workflowservice.PollActivityTaskQueueRequest, *workflowservice.PollWorkflowTaskQueueRequest:
-		t.asked.CompareAndSwap(0, t.now().UnixNano())
+		if now := t.now(); t.asked.CompareAndSwap(0, now.UnixNano()) {
+			t.showPoll(now)
+		}
 	case *workflowservice.RecordActivityTaskHeartbeatRequest:
 		t.beat(r.GetTaskToken(), r.GetDetails())
 	case *workflowservice.RespondActivityTaskCompletedRequest:
@@ -93,8 +95,12 @@ func (t *tasks) intercept(ctx context.Context, method string, request, reply any
 func (t *tasks) polled() {
 	now := t.now()
 	t.answered.Store(now.UnixNano())
+	t.showPoll(now)
+}
+
+func (t *tasks) showPoll(now time.Time) {
 	if t.m != nil {
-		t.m.lastPoll.Set(float64(now.UnixMilli()) / 1000)
+		t.m.lastPoll.WithLabelValues().Set(float64(now.UnixMilli()) / 1000)
 	}
 }
 

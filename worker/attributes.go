@@ -78,9 +78,12 @@ func awaitAttributes(ctx context.Context, c client.Client, namespace string, nam
 	}
 }
 
-// remedy tells what an operator has to run where the worker has no right to.
+// remedy tells what an operator has to run where there is no namespace, or the
+// worker has no right to change it.
 func remedy(err error, namespace string, names []string) string {
 	switch serviceerror.ToStatus(err).Code() {
+	case codes.NotFound:
+		return "\nName another one, or make it and start the worker again:\n  temporal operator namespace create --namespace " + namespace
 	case codes.PermissionDenied, codes.Unimplemented:
 	default:
 		return ""

@@ -86,6 +86,9 @@ type Gateway struct {
 	// KeyFile holds the secret that the workers of a resource location share.
 	// It is made where there is none.
 	KeyFile string
+	// CEsPerAddress is how many Compositing Engines may come from one address; 0 is
+	// the gateway's default.
+	CEsPerAddress int
 }
 
 // Validate reports everything that keeps the worker from being of use.

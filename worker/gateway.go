@@ -20,13 +20,14 @@ func (w *Worker) openGateway() error {
 		return err
 	}
 	w.gateway, err = gateway.Listen(gateway.Config{
-		Key:         key,
-		Listen:      w.cfg.Gateway.Listen,
-		Client:      w.client,
-		Namespace:   w.cfg.Namespace,
-		Credential:  w.credentialForCE,
-		ShareDriver: w.cfg.ShareDriver,
-		Log:         w.log(),
+		Key:           key,
+		Listen:        w.cfg.Gateway.Listen,
+		Client:        w.client,
+		Namespace:     w.cfg.Namespace,
+		Credential:    w.credentialForCE,
+		ShareDriver:   w.cfg.ShareDriver,
+		Log:           w.log(),
+		CEsPerAddress: w.cfg.Gateway.CEsPerAddress,
 	})
 	return err
 }

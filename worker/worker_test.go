@@ -203,6 +203,18 @@ func TestAttributesThatCannotBeRegistered(t *testing.T) {
 	}
 }
 
+func TestNoNamespace(t *testing.T) {
+	cfg := good(t)
+	cfg.Namespace = "nowhere"
+	w, err := worker.New(devserver.Start(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "temporal operator namespace create --namespace nowhere") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // counting counts the activities that pass it.
 type counting struct {
 	interceptor.WorkerInterceptorBase

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
 
+	"imageport/bench/internal/rig"
 	"imageport/job"
 	"imageport/job/seed"
 	"imageport/testkit/cevm"
@@ -101,11 +101,9 @@ func (in *installation) convert(ctx context.Context) (sample, error) {
 
 // work adds up the activities on the queues of Compositing Engines.
 func (in *installation) work(ctx context.Context, id, run string) (sum time.Duration, err error) {
-	events := in.Temporal.Client().GetWorkflowHistory(ctx, id, run, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	theirs := make(map[int64]bool)     // that were scheduled for one
 	began := make(map[int64]time.Time) // by the same event
-	for events.HasNext() {
-		e, err := events.Next()
+	for e, err := range rig.Events(ctx, in.Site, rig.Job{ID: id, Run: run}) {
 		if err != nil {
 			return 0, err
 		}
@@ -159,6 +157,6 @@ func jobs(t *bench, image cevm.Image, temporal *devserver.Server, rounds int) (e
 		fmt.Printf("  %-32s %s\n", k.name+", its engine's work", spread(k.work))
 	}
 	fmt.Printf("  %-32s %6.2fx the job, %.2fx its engine's work\n\n", "qemu / local",
-		median(kinds[1].wall).Seconds()/median(kinds[0].wall).Seconds(), median(kinds[1].work).Seconds()/median(kinds[0].work).Seconds())
+		median(kinds[1].wall)/median(kinds[0].wall), median(kinds[1].work)/median(kinds[0].work))
 	return nil
 }

@@ -23,10 +23,7 @@ import (
 func main() {
 	rounds := flag.Int("n", 3, "rounds to measure, after one to warm up")
 	only := flag.String("only", "build,start,read,job,memory", "what to measure")
-	// Sockets have short names, so this is no place for the test kit's own.
-	parent := flag.String("dir", "", "where the files go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *rounds, strings.Split(*only, ",")) })
+	peers.Main(func(ctx context.Context, dir string) error { return run(ctx, dir, *rounds, strings.Split(*only, ",")) })
 }
 
 func run(ctx context.Context, dir string, rounds int, only []string) error {
@@ -73,9 +70,7 @@ func load(when string) {
 
 // spread is the median of the times, and the shortest and the longest.
 func spread(times []time.Duration) string {
-	return fmt.Sprintf("%6.2fs (%6.2fs - %6.2fs)", median(times).Seconds(), slices.Min(times).Seconds(), slices.Max(times).Seconds())
+	return peers.Spread(times, "%6.2fs", time.Duration.Seconds)
 }
 
-func median(times []time.Duration) time.Duration {
-	return slices.Sorted(slices.Values(times))[len(times)/2]
-}
+func median(times []time.Duration) float64 { return peers.Median(times, time.Duration.Seconds) }

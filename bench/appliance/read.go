@@ -62,9 +62,9 @@ func read(t *bench, image cevm.Image) error {
 		name  string
 		times []time.Duration
 	}{{"on the host", host}, {"in the machine", inside}} {
-		fmt.Printf("  %-32s %s %7.1f MB/s\n", k.name, spread(k.times), readData/1e6/median(k.times).Seconds())
+		fmt.Printf("  %-32s %s %7.1f MB/s\n", k.name, spread(k.times), readData/1e6/median(k.times))
 	}
-	fmt.Printf("  %-32s %6.2fx\n\n", "machine / host", median(inside).Seconds()/median(host).Seconds())
+	fmt.Printf("  %-32s %6.2fx\n\n", "machine / host", median(inside)/median(host))
 	return nil
 }
 

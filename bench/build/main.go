@@ -29,9 +29,7 @@ var builds = []struct{ name, tags string }{
 
 func main() {
 	warm := flag.Bool("warm", false, "use the build cache there is: sizes only, and quickly")
-	parent := flag.String("dir", "", "where the builds go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *warm) })
+	peers.Main(func(ctx context.Context, dir string) error { return run(ctx, dir, *warm) })
 }
 
 func run(ctx context.Context, dir string, warm bool) error {

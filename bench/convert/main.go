@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +23,7 @@ import (
 
 func main() {
 	runs := flag.Int("n", 7, "conversions of each disk to measure, after one to warm up")
-	parent := flag.String("dir", "", "where the disks go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *runs) })
+	peers.Main(func(ctx context.Context, dir string) error { return run(ctx, dir, *runs) })
 }
 
 // disk is one disk to convert.
@@ -121,17 +118,15 @@ func (d *disk) convert(ctx context.Context) (s sample, err error) {
 func report(disks []*disk) {
 	const mib = 1 << 20
 	fmt.Printf("%-32s %8s %8s %12s %12s %10s %s\n", "", "median", "best", "output", "changed", "C: pages", "x sample")
-	median := func(d *disk) time.Duration {
-		slices.SortFunc(d.samples, func(a, b sample) int { return int(a.wall - b.wall) })
-		return d.samples[len(d.samples)/2].wall
-	}
+	wall := func(s sample) float64 { return s.wall.Seconds() }
+	median := func(d *disk) float64 { return peers.Median(d.samples, wall) }
 	first := median(disks[0])
 	for _, d := range disks {
 		m, r := median(d), d.samples[0].result
-		fmt.Printf("%-32s %7.2fs %7.2fs %8.1f MiB %8.1f MiB %10d %.2f\n", d.name, m.Seconds(), d.samples[0].wall.Seconds(),
-			float64(r.SizeBytes)/mib, float64(r.ChangedBytes)/mib, d.samples[0].pages, m.Seconds()/first.Seconds())
+		fmt.Printf("%-32s %7.2fs %7.2fs %8.1f MiB %8.1f MiB %10d %.2f\n", d.name, m, peers.At(d.samples, 0, wall),
+			float64(r.SizeBytes)/mib, float64(r.ChangedBytes)/mib, d.samples[0].pages, m/first)
 	}
-	a, b := median(disks[2]).Seconds(), median(disks[3]).Seconds()
+	a, b := median(disks[2]), median(disks[3])
 	fmt.Printf("2 TiB takes %.2fx of 64 GiB\n", b/a)
 	fmt.Println("goals: 2 s for the sample; 2 TiB within 1.2x of 64 GiB; output at most 2x the bytes changed + 8 MiB; at most 16 pages of C: where it does not shrink")
 }

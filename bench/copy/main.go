@@ -19,9 +19,7 @@ import (
 func main() {
 	rounds := flag.Int("n", 7, "rounds to measure, after one to warm up")
 	data := flag.Int("data", 1024, "MiB of data on the disk, which is three times as big")
-	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error {
+	peers.Main(func(ctx context.Context, dir string) error {
 		return run(ctx, dir, *rounds, int64(*data)<<20)
 	})
 }

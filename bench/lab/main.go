@@ -20,11 +20,9 @@ import (
 	"syscall"
 	"time"
 
-	"go.temporal.io/api/enums/v1"
-
 	"imageport/bench/internal/peers"
+	"imageport/bench/internal/rig"
 	"imageport/job"
-	"imageport/testkit/devserver"
 	"imageport/testkit/proxy"
 	"imageport/testkit/site"
 )
@@ -32,74 +30,49 @@ import (
 func main() {
 	rounds := flag.Int("n", 5, "rounds to measure, after one to warm up")
 	data := flag.Int("data", 1024, "MiB of data on the disk, which is three times as big")
-	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *rounds, int64(*data)<<20) })
+	peers.Main(func(ctx context.Context, dir string) error {
+		return rig.Run(ctx, site.Options{Dir: dir, VSphere: true}, func(r *rig.Rig) error { return run(ctx, r, *rounds, int64(*data)<<20) })
+	})
 }
 
 const twoSteps = "smbclient get + qemu-img"
 
 // bench is a site with an image, and what its jobs took.
 type bench struct {
-	*site.Site
+	*rig.Rig
 	image  peers.Image
-	door   *proxy.Proxy
 	number int
 
 	copies, rests []time.Duration // of each job: the copy, and everything else
 }
 
-func run(ctx context.Context, dir string, rounds int, data int64) (err error) {
-	program, err := filepath.Abs("bin/imageport")
+func run(ctx context.Context, r *rig.Rig, rounds int, data int64) error {
+	image, err := peers.MakeImage(ctx, r.Store, data)
 	if err != nil {
 		return err
 	}
-	temporal, err := devserver.Run(ctx, devserver.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, temporal.Stop()) }()
-	s, err := site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, VSphere: true})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	image, err := peers.MakeImage(ctx, s.Store, data)
-	if err != nil {
-		return err
-	}
-	worker, err := s.StartWorker(ctx)
-	if err != nil {
-		return err
-	}
-	defer worker.Stop()
-	door, err := proxy.Start(s.Samba.Addr())
-	if err != nil {
-		return err
-	}
-	defer door.Stop()
-	b := &bench{Site: s, image: image, door: door}
+	b := &bench{Rig: r, image: image}
 
 	ways := []peers.Way{{
 		Name: "reverseImage, share to VMDK", Bytes: image.DataBytes, NoCPU: true, Goals: []peers.Goal{{Peer: twoSteps}},
-		Run:    func(ctx context.Context) error { return b.job(ctx, s.Samba.Port) },
+		Run:    func(ctx context.Context) error { return b.job(ctx, r.Samba.Port) },
 		Verify: func() error { return image.Verify(b.extent()) },
 		Clean:  b.remove,
 	}}
 	for _, q := range peers.QEMUs() {
 		command := strings.Fields(q.Name)
-		out := filepath.Join(dir, "out.vmdk")
+		out := filepath.Join(r.Dir, "out.vmdk")
 		ways = append(ways, peers.Way{
 			Name: "smbclient get, " + q.Name, Peer: twoSteps, Bytes: image.DataBytes,
 			Run: func(ctx context.Context) error {
-				got := filepath.Join(dir, "got.vhdx")
-				if err := peers.SMBClientGet(ctx, s.Samba, filepath.Join(dir, "auth"), filepath.Base(image.Path), got); err != nil {
+				got := filepath.Join(r.Dir, "got.vhdx")
+				if err := peers.SMBClientGet(ctx, r.Samba, filepath.Join(r.Dir, "auth"), filepath.Base(image.Path), got); err != nil {
 					return err
 				}
 				args := append(slices.Clone(command[1:]), "-f", "vhdx", "-O", "vmdk", "-o", "subformat=monolithicFlat", got, out)
 				return errors.Join(peers.Tool(ctx, command[0], args...), os.Remove(got))
 			},
-			Clean: func() error { return errors.Join(os.Remove(out), os.Remove(filepath.Join(dir, "out-flat.vmdk"))) },
+			Clean: func() error { return errors.Join(os.Remove(out), os.Remove(filepath.Join(r.Dir, "out-flat.vmdk"))) },
 		})
 	}
 	results, err := peers.Measure(ctx, rounds, ways)
@@ -108,42 +81,34 @@ func run(ctx context.Context, dir string, rounds int, data int64) (err error) {
 	}
 	fmt.Printf("reverseImage jobs in the lab, %d MiB of data of a disk of %d MiB, %d rounds\n\n", data>>20, 3*data>>20, rounds)
 	results.Report(os.Stdout)
-	fmt.Printf("\nof a job, median: copy and verification %.2f s, everything else %.2f s\n", median(b.copies), median(b.rests))
+	fmt.Printf("\nof a job, median: copy and verification %.2f s, everything else %.2f s\n", peers.Median(b.copies, time.Duration.Seconds), peers.Median(b.rests, time.Duration.Seconds))
 	return b.again(ctx)
 }
 
 // job runs one job whose share is at that port.
 func (b *bench) job(ctx context.Context, port int) error {
-	id, err := b.begin(ctx, port)
+	body, err := b.body(port)
 	if err != nil {
 		return err
 	}
-	if _, err := b.Jobs.Result(ctx, id); err != nil {
+	done, err := b.Do(ctx, job.OpReverseImage, body)
+	if err != nil {
 		return err
 	}
-	total, copied, err := b.times(ctx, id)
+	total, copied, err := b.times(ctx, done)
 	b.copies, b.rests = append(b.copies, copied), append(b.rests, total-copied)
 	return err
 }
 
-func (b *bench) begin(ctx context.Context, port int) (run string, err error) {
-	printed, err := os.ReadFile("job/testdata/reverseImage.json")
-	if err != nil {
-		return "", err
-	}
+// body is the request for another disk.
+func (b *bench) body(port int) ([]byte, error) {
 	b.number++
-	body, err := b.Body(printed, func(body map[string]any) {
+	return b.Request(job.OpReverseImage, port, func(body map[string]any) {
 		body["outputDiskName"] = fmt.Sprintf("[%s] images/%d.vmdk", body["datastore"], b.number)
 		body["inputImageFilename"] = filepath.Base(b.image.Path)
 		body["fixups"] = job.FixUpsNone
 		delete(body, "outputSizeMb")
-		body["inputStorageLocation"].(map[string]any)["port"] = port
 	})
-	if err != nil {
-		return "", err
-	}
-	started, err := b.Jobs.Start(ctx, job.OpReverseImage, body)
-	return started.RunID, err
 }
 
 // extent is the file with the bytes of the last disk.
@@ -156,16 +121,10 @@ func (b *bench) remove() error {
 }
 
 // times gives how long a job took, and its copies, by its history.
-func (b *bench) times(ctx context.Context, run string) (total, copied time.Duration, err error) {
-	s, err := b.Jobs.Get(ctx, run)
-	if err != nil {
-		return 0, 0, err
-	}
+func (b *bench) times(ctx context.Context, of rig.Job) (total, copied time.Duration, err error) {
 	var first, last time.Time
 	began := map[int64]time.Time{} // of copies, by the event that scheduled them
-	events := b.Temporal.Client().GetWorkflowHistory(ctx, s.JobID, s.RunID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for events.HasNext() {
-		e, err := events.Next()
+	for e, err := range rig.Events(ctx, b.Site, of) {
 		if err != nil {
 			return 0, 0, err
 		}
@@ -194,61 +153,44 @@ func (b *bench) times(ctx context.Context, run string) (total, copied time.Durat
 // again measures what is read once more after the Compositing Engine was killed
 // in the middle, at a rate of a network of 1 Gbit/s.
 func (b *bench) again(ctx context.Context) error {
-	b.door.Rate(118 << 20)
-	before := b.door.Bytes(proxy.Down)
-	if err := b.job(ctx, b.door.Port()); err != nil {
+	b.Door.Rate(118 << 20)
+	before := b.Door.Bytes(proxy.Down)
+	if err := b.job(ctx, b.Door.Port()); err != nil {
 		return err
 	}
-	whole := b.door.Bytes(proxy.Down) - before
+	whole := b.Door.Bytes(proxy.Down) - before
 	if err := b.remove(); err != nil {
 		return err
 	}
-	before = b.door.Bytes(proxy.Down)
-	id, err := b.begin(ctx, b.door.Port())
+	body, err := b.body(b.Door.Port())
 	if err != nil {
 		return err
 	}
-	for b.door.Bytes(proxy.Down)-before < whole/2 {
+	before = b.Door.Bytes(proxy.Down)
+	started, err := b.Jobs.Start(ctx, job.OpReverseImage, body)
+	if err != nil {
+		return err
+	}
+	for b.Door.Bytes(proxy.Down)-before < whole/2 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	if err := b.killCE(); err != nil {
-		return err
-	}
-	if _, err := b.Jobs.Result(ctx, id); err != nil {
-		return err
-	}
-	read := b.door.Bytes(proxy.Down) - before
-	fmt.Printf("after a kill in the middle, at 1 Gbit/s: %.0f MiB of %.0f MiB read again (%.1f %%)\n", float64(read-whole)/(1<<20), float64(whole)/(1<<20), 100*float64(read-whole)/float64(whole))
-	return errors.Join(b.image.Verify(b.extent()), b.remove())
-}
-
-// killCE ends the processes of the site's Compositing Engines.
-func (b *bench) killCE() error {
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	engines, err := b.Engines()
 	if err != nil {
 		return err
 	}
-	for _, path := range lines {
-		line, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(line), b.State()+"/") {
-			continue // it has ended, or is another one's
-		}
-		var pid int
-		if _, err := fmt.Sscanf(path, "/proc/%d/", &pid); err != nil {
-			return err
-		}
+	for _, pid := range engines {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
 	}
-	return nil
-}
-
-func median(d []time.Duration) float64 {
-	d = slices.Sorted(slices.Values(d))
-	return d[len(d)/2].Seconds()
+	if _, err := b.Jobs.Result(ctx, started.RunID); err != nil {
+		return err
+	}
+	read := b.Door.Bytes(proxy.Down) - before
+	fmt.Printf("after a kill in the middle, at 1 Gbit/s: %.0f MiB of %.0f MiB read again (%.1f %%)\n", float64(read-whole)/(1<<20), float64(whole)/(1<<20), 100*float64(read-whole)/float64(whole))
+	return errors.Join(b.image.Verify(b.extent()), b.remove())
 }

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imageport/bench/internal/peers"
+	"imageport/bench/internal/rig"
 	"imageport/job"
-	"imageport/testkit/devserver"
 	"imageport/testkit/site"
 	"imageport/testkit/winimage"
 )
@@ -31,42 +31,20 @@ func main() {
 	jobs := flag.Int("n", 200, "jobs at once")
 	alone := flag.Int("alone", 5, "jobs one after the other, after one to warm up")
 	program := flag.String("program", "bin/imageport", "the program")
-	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *program, *jobs, *alone) })
+	peers.Main(func(ctx context.Context, dir string) error {
+		return rig.Run(ctx, site.Options{Dir: dir, Program: *program, Image: winimage.Small()}, func(r *rig.Rig) error {
+			return run(ctx, &bench{Rig: r}, *jobs, *alone)
+		})
+	})
 }
 
 // bench is a site with a worker and one image under many names.
 type bench struct {
-	*site.Site
-	printed []byte // the specification's request
-	images  int
+	*rig.Rig
+	images int
 }
 
-func run(ctx context.Context, dir, program string, jobs, alone int) (err error) {
-	if program, err = filepath.Abs(program); err != nil {
-		return err
-	}
-	temporal, err := devserver.Run(ctx, devserver.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, temporal.Stop()) }()
-	s, err := site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, Image: winimage.Small()})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	b := &bench{Site: s}
-	if b.printed, err = os.ReadFile("job/testdata/convertToUefi.json"); err != nil {
-		return err
-	}
-	worker, err := s.StartWorker(ctx)
-	if err != nil {
-		return err
-	}
-	defer worker.Stop()
-
+func run(ctx context.Context, b *bench, jobs, alone int) error {
 	var single []sample
 	for i := range alone + 1 {
 		one, err := b.crowd(ctx, 1)
@@ -77,7 +55,7 @@ func run(ctx context.Context, dir, program string, jobs, alone int) (err error) 
 			single = append(single, one.samples...)
 		}
 	}
-	watched, err := watch(s)
+	watched, err := watch(b)
 	if err != nil {
 		return err
 	}
@@ -116,17 +94,12 @@ func (b *bench) crowd(ctx context.Context, jobs int) (crowd, error) {
 		}
 		bodies[i] = body
 	}
-	runs, ended := make([]job.Status, jobs), make([]error, jobs)
+	done, ended := make([]rig.Job, jobs), make([]error, jobs)
 	start := time.Now()
 	var group errgroup.Group
 	for i, body := range bodies {
 		group.Go(func() error {
-			started, err := b.Jobs.Start(ctx, job.OpConvertToUEFI, body)
-			if err != nil {
-				return err
-			}
-			runs[i].JobID, runs[i].RunID = started.JobID, started.RunID
-			_, ended[i] = b.Jobs.Result(ctx, started.RunID)
+			done[i], ended[i] = b.Do(ctx, job.OpConvertToUEFI, body)
 			return ctx.Err()
 		})
 	}
@@ -134,17 +107,17 @@ func (b *bench) crowd(ctx context.Context, jobs int) (crowd, error) {
 		return crowd{}, err
 	}
 	c := crowd{wall: time.Since(start), failed: map[job.Code][]error{}}
-	for i, s := range runs {
+	for i, one := range done {
 		if ended[i] != nil {
 			code := job.CodeOf(ended[i])
 			c.failed[code] = append(c.failed[code], ended[i])
 			continue
 		}
-		one, err := b.sample(ctx, s.JobID, s.RunID)
+		s, err := b.sample(ctx, one)
 		if err != nil {
 			return crowd{}, err
 		}
-		c.samples = append(c.samples, one)
+		c.samples = append(c.samples, s)
 	}
 	return c, nil
 }
@@ -157,7 +130,7 @@ func (b *bench) body() ([]byte, error) {
 	if err := os.Link(filepath.Join(b.Store, site.Image), filepath.Join(b.Store, name+".vhdx")); err != nil {
 		return nil, err
 	}
-	return b.Body(b.printed, func(body map[string]any) {
+	return b.Request(job.OpConvertToUEFI, b.Samba.Port, func(body map[string]any) {
 		body["inputImageFilename"], body["outputImageFilename"] = name, name+"-uefi"
 	})
 }
@@ -165,7 +138,7 @@ func (b *bench) body() ([]byte, error) {
 // leftovers is an error if anything is there but the images and their outputs.
 func (b *bench) leftovers() error {
 	var left []string
-	pids, err := b.agents()
+	pids, err := b.Engines()
 	if err != nil {
 		return err
 	}

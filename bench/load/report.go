@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
+
+	"imageport/bench/internal/peers"
 )
 
 func report(alone []sample, all crowd, m usage) {
@@ -16,8 +17,9 @@ func report(alone []sample, all crowd, m usage) {
 	fmt.Printf("convertToUefi of small disks on platform local, %d jobs at once; Compositing Engines are processes\n\n", jobs)
 	fmt.Printf("%-46s %24s %30s\n", "of a job, s", "alone: median (max)", "at once: median, 95 %, max")
 	row := func(what string, of func(sample) time.Duration, goal string) {
-		a, c := sorted(alone, of), sorted(all.samples, of)
-		fmt.Printf("%-46s %15.2f (%6.2f) %14.2f %7.2f %7.2f   %s\n", what, at(a, 0.5), at(a, 1), at(c, 0.5), at(c, 0.95), at(c, 1), goal)
+		seconds := func(s sample) float64 { return of(s).Seconds() }
+		fmt.Printf("%-46s %15.2f (%6.2f) %14.2f %7.2f %7.2f   %s\n", what, peers.At(alone, 0.5, seconds), peers.At(alone, 1, seconds),
+			peers.At(all.samples, 0.5, seconds), peers.At(all.samples, 0.95, seconds), peers.At(all.samples, 1, seconds), goal)
 	}
 	row("history, first to last event", func(s sample) time.Duration { return s.total }, "")
 	row("activities", func(s sample) time.Duration { return s.work }, "")
@@ -35,22 +37,4 @@ func report(alone []sample, all crowd, m usage) {
 	fmt.Printf("%-46s %.2f s worker, %.2f s Compositing Engine, on %d processors\n", "processor time of a job", m.workerCPU.Seconds()/float64(jobs), m.enginesCPU.Seconds()/float64(jobs), runtime.NumCPU())
 	fmt.Printf("%-46s %.0f MiB resident\n", "worker, at its peak", float64(m.worker)/mib)
 	fmt.Printf("%-46s %d, with %.0f MiB of their own together\n", "Compositing Engines at once, at most", m.number, float64(m.engines)/mib)
-}
-
-// sorted are the values in seconds, ascending.
-func sorted(samples []sample, of func(sample) time.Duration) []float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s).Seconds()
-	}
-	slices.Sort(values)
-	return values
-}
-
-// at is the value below which that part of them lies.
-func at(sorted []float64, part float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[int(part*float64(len(sorted)-1))]
 }

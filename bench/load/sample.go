@@ -7,6 +7,8 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
+
+	"imageport/bench/internal/rig"
 )
 
 // sample is what the history of a job tells. work, boot and rest add up to total.
@@ -25,14 +27,12 @@ type sample struct {
 type span struct{ from, to time.Time }
 
 // sample reads the history of a job.
-func (b *bench) sample(ctx context.Context, jobID, runID string) (sample, error) {
+func (b *bench) sample(ctx context.Context, of rig.Job) (sample, error) {
 	var s sample
 	var whole, boot span
 	var spans []span
 	names, began := map[int64]string{}, map[int64]time.Time{} // of activities, by the event that scheduled them
-	events := b.Temporal.Client().GetWorkflowHistory(ctx, jobID, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for events.HasNext() {
-		e, err := events.Next()
+	for e, err := range rig.Events(ctx, b.Site, of) {
 		if err != nil {
 			return sample{}, err
 		}

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"imageport/testkit/site"
+	"imageport/bench/internal/rig"
 )
 
 // watchEvery is how often the processes are looked at: seldom, because it takes
@@ -34,9 +31,9 @@ type watcher struct {
 }
 
 // watch begins with the worker of the site.
-func watch(s *site.Site) (*watcher, error) {
-	worker, err := processes(func(words []string, env string) bool {
-		return len(words) == 2 && words[0] == s.Program && words[1] == "worker" && strings.Contains(env, "="+s.Config()+"\x00")
+func watch(b *bench) (*watcher, error) {
+	worker, err := rig.Processes(func(line, env string) bool {
+		return line == b.Program+"\x00worker\x00" && strings.Contains(env, "="+b.Config()+"\x00")
 	})
 	if err != nil {
 		return nil, err
@@ -45,7 +42,6 @@ func watch(s *site.Site) (*watcher, error) {
 		return nil, fmt.Errorf("%d workers of the site run, where one is expected", len(worker))
 	}
 	w := &watcher{done: make(chan struct{}), seen: make(chan usage)}
-	b := &bench{Site: s}
 	go func() {
 		var m usage
 		ownBefore, childrenBefore := processorTime(worker[0])
@@ -58,7 +54,7 @@ func watch(s *site.Site) (*watcher, error) {
 				stopped = true
 			}
 			m.worker = max(m.worker, statusBytes(worker[0], "VmHWM"))
-			agents, _ := b.agents() // it has worked before
+			agents, _ := b.Engines() // it has worked before
 			var engines int64
 			for _, pid := range agents {
 				engines += statusBytes(pid, "RssAnon")
@@ -75,35 +71,6 @@ func watch(s *site.Site) (*watcher, error) {
 func (w *watcher) stop() usage {
 	close(w.done)
 	return <-w.seen
-}
-
-// agents are the processes of the site's Compositing Engines.
-func (b *bench) agents() ([]int, error) {
-	return processes(func(words []string, _ string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, b.State()+"/") })
-	})
-}
-
-// processes are those whose command line and environment are as wanted. One
-// that ends meanwhile is none.
-func processes(wanted func(words []string, env string) bool) ([]int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		env, envErr := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if errors.Join(err, envErr) == nil && wanted(strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"), string(env)) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
 }
 
 // statusBytes reads a size from proc_pid_status(5), 0 where the process is gone.

@@ -100,17 +100,15 @@ func (j job) inChild(ctx context.Context) (peak int64, err error) {
 }
 
 // beChild is the other end of inChild.
-func beChild() {
-	peers.Main("", func(ctx context.Context, _ string) error {
-		var j job
-		if err := json.NewDecoder(os.Stdin).Decode(&j); err != nil {
-			return err
-		}
-		if err := j.copy(ctx); err != nil {
-			return err
-		}
-		peak, err := peers.PeakMemory()
-		fmt.Println(peak)
+func beChild(ctx context.Context) error {
+	var j job
+	if err := json.NewDecoder(os.Stdin).Decode(&j); err != nil {
 		return err
-	})
+	}
+	if err := j.copy(ctx); err != nil {
+		return err
+	}
+	peak, err := peers.PeakMemory()
+	fmt.Println(peak)
+	return err
 }

@@ -23,15 +23,12 @@ import (
 func main() {
 	rounds := flag.Int("n", 5, "rounds to measure, after one to warm up")
 	data := flag.Int("data", 2048, "MiB of data on the disk, which is three times as big")
-	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
 	cores := flag.Bool("cores", false, "one core for the client and its peers, the others for the servers")
 	child := flag.Bool("child", false, "copy what standard input says, and print the peak of memory")
-	flag.Parse()
-	if *child {
-		beChild()
-		return
-	}
-	peers.Main(*parent, func(ctx context.Context, dir string) error {
+	peers.Main(func(ctx context.Context, dir string) error {
+		if *child {
+			return beChild(ctx)
+		}
 		return run(ctx, dir, *rounds, int64(*data)<<20, *cores)
 	})
 }

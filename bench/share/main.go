@@ -23,8 +23,7 @@ func main() {
 	rounds := flag.Int("n", 5, "rounds to measure, after one to warm up")
 	size := flag.Int64("mib", 1024, "size of the file in MiB")
 	rtt := flag.Duration("rtt", 10*time.Millisecond, "round trip of the slow network")
-	flag.Parse()
-	peers.Main("", func(ctx context.Context, dir string) error {
+	peers.Main(func(ctx context.Context, dir string) error {
 		return run(ctx, dir, *rounds, *size<<20, *rtt)
 	})
 }

@@ -11,7 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,13 +20,12 @@ import (
 	"time"
 
 	"imageport/bench/internal/peers"
+	"imageport/bench/internal/rig"
 	"imageport/engine/share"
 	"imageport/engine/source"
 	"imageport/engine/windows/pvstarget"
 	"imageport/job"
-	"imageport/testkit/devserver"
 	"imageport/testkit/guestsim"
-	"imageport/testkit/proxy"
 	"imageport/testkit/site"
 	"imageport/testkit/targetdevice"
 	"imageport/testkit/winimage"
@@ -36,9 +34,7 @@ import (
 func main() {
 	rounds := flag.Int("n", 3, "rounds to measure, after one to warm up")
 	data := flag.Int("data", 512, "MiB of data on the disk, which is three times as big and 2 GiB more")
-	parent := flag.String("dir", "", "where the images go (default: the directory for temporary files)")
-	flag.Parse()
-	peers.Main(*parent, func(ctx context.Context, dir string) error { return run(ctx, dir, *rounds, *data) })
+	peers.Main(func(ctx context.Context, dir string) error { return run(ctx, dir, *rounds, *data) })
 }
 
 // The versions of the software in the image and of the one that is installed, and
@@ -51,8 +47,7 @@ const (
 
 // bench is a site with an image, and what its upgrades took.
 type bench struct {
-	*site.Site
-	door      *proxy.Proxy
+	*rig.Rig
 	installer string
 	scratch   string // a directory for what people make by hand
 	raw       int64  // bytes of the disk
@@ -62,46 +57,25 @@ type bench struct {
 	hand map[string][]time.Duration // without the guest, by way
 }
 
-func run(ctx context.Context, dir string, rounds, data int) (err error) {
-	program, err := filepath.Abs("bin/imageport")
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, dir string, rounds, data int) error {
 	machine := filepath.Join(dir, "guestsim")
 	if err := peers.Tool(ctx, "go", "build", "-o", machine, "imageport/testkit/guestsim/cmd/guestsim"); err != nil {
 		return err
 	}
-	temporal, err := devserver.Run(ctx, devserver.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, temporal.Stop()) }()
-	s, err := site.Start(ctx, site.Options{Dir: dir, Program: program, Temporal: temporal, Guest: machine})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop()) }()
-	b := &bench{Site: s, scratch: filepath.Join(dir, "scratch"), hand: make(map[string][]time.Duration)}
-	if err := b.prepare(ctx, data); err != nil {
-		return err
-	}
-	worker, err := s.StartWorker(ctx)
-	if err != nil {
-		return err
-	}
-	defer worker.Stop()
-	if b.door, err = proxy.Start(s.Samba.Addr()); err != nil {
-		return err
-	}
-	defer b.door.Stop()
-	results, err := peers.Measure(ctx, rounds, b.ways())
-	if err != nil {
-		return err
-	}
-	fmt.Printf("upgradePvs of a disk of %d MiB with %d MiB on it; %d rounds. The guests are simulated\n\n", b.raw>>20, b.used>>20, rounds)
-	results.Report(os.Stdout)
-	b.report(os.Stdout)
-	return nil
+	return rig.Run(ctx, site.Options{Dir: dir, Guest: machine}, func(r *rig.Rig) error {
+		b := &bench{Rig: r, scratch: filepath.Join(dir, "scratch"), hand: make(map[string][]time.Duration)}
+		if err := b.prepare(ctx, data); err != nil {
+			return err
+		}
+		results, err := peers.Measure(ctx, rounds, b.ways())
+		if err != nil {
+			return err
+		}
+		fmt.Printf("upgradePvs of a disk of %d MiB with %d MiB on it; %d rounds. The guests are simulated\n\n", b.raw>>20, b.used>>20, rounds)
+		results.Report(os.Stdout)
+		b.report(os.Stdout)
+		return nil
+	})
 }
 
 // prepare makes the image and the catalogue.

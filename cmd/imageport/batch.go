@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -71,14 +72,15 @@ func (a *app) startBatch(ctx context.Context, file string, wait bool) error {
 	if err != nil {
 		return err
 	}
+	if _, _, err := job.ParseBatch(body); err != nil {
+		return err // as StartBatch would say it, but without a Temporal server
+	}
 	return a.jobs(ctx, func(c *starter.Client) error {
 		started, err := c.StartBatch(ctx, body)
 		if err != nil {
-			return err
+			return stopped(ctx, err, `whether it was started, "imageport batch list" tells`)
 		}
-		for _, w := range started.Warnings {
-			fmt.Fprintf(a.err, "imageport: warning: %s\n", plain(w))
-		}
+		a.warn(started.Warnings)
 		if wait {
 			return a.awaitBatch(ctx, c, started.JobID)
 		}
@@ -96,7 +98,7 @@ func (a *app) startBatch(ctx context.Context, file string, wait bool) error {
 
 // awaitBatch follows a batch to its end, prints its report, and says how it ended.
 func (a *app) awaitBatch(ctx context.Context, c *starter.Client, id string) error {
-	r, err := a.followBatch(ctx, c, id, nil)
+	r, err := a.followBatch(ctx, c, id, batchGoesOn(id), nil)
 	if err != nil {
 		return err
 	}
@@ -124,9 +126,10 @@ func (a *app) batchListCommand() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().StringVar((*string)(&f.State), "state", "", "only batches in this `state`: running, completed, failed, canceled, terminated")
+	choose(cmd, &f.State, "state", "only batches in this `state`: "+strings.Join(texts(states), ", "), states...)
 	cmd.Flags().StringVar(&f.ResourceLocation, "resource-location", "", "only batches of the resource location with this `id`")
-	cmd.Flags().IntVar(&f.Limit, "limit", 100, "at most this many")
+	f.Limit = 100
+	cmd.Flags().Var((*count)(&f.Limit), "limit", "at most this `number` of batches")
 	return cmd
 }
 
@@ -179,7 +182,7 @@ change is printed as one line of JSON. ^C ends the watching, not the batch.`,
 				if a.output != outputJSON {
 					return a.awaitBatch(ctx, c, args[0])
 				}
-				r, err := a.followBatch(ctx, c, args[0], func(r job.BatchReport) error { return a.printLine(r) })
+				r, err := a.followBatch(ctx, c, args[0], batchGoesOn(args[0]), func(r job.BatchReport) error { return a.printLine(r) })
 				if err != nil {
 					return err
 				}
@@ -225,7 +228,7 @@ func (a *app) cancelBatch(ctx context.Context, c *starter.Client, id, reason str
 		_, err := fmt.Fprintf(a.out, "cancellation of %s requested\n", plain(id))
 		return err
 	}
-	r, err := a.followBatch(ctx, c, id, nil)
+	r, err := a.followBatch(ctx, c, id, "the batch stops all the same", nil)
 	if err != nil {
 		return err
 	}

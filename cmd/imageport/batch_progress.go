@@ -16,15 +16,16 @@ import (
 )
 
 // followBatch shows the progress of a batch until it has ended, and gives its last
-// report. Each report is also given to each, if that is not nil.
-func (a *app) followBatch(ctx context.Context, c *starter.Client, id string, each func(job.BatchReport) error) (job.BatchReport, error) {
+// report. Each report is also given to each, if that is not nil. ^C ends it with
+// the error interrupted.
+func (a *app) followBatch(ctx context.Context, c *starter.Client, id string, interrupted interrupted, each func(job.BatchReport) error) (job.BatchReport, error) {
 	p := newBatchProgress(a.err, time.Now)
 	defer p.clear()
 	var last job.BatchReport
 	for r, err := range c.WatchBatch(ctx, id) {
 		if errors.Is(err, context.Canceled) {
 			p.clear()
-			return last, interrupted(fmt.Sprintf("the batch goes on; imageport batch cancel '%s' stops it", id))
+			return last, interrupted
 		}
 		if err != nil {
 			return last, err
@@ -38,6 +39,11 @@ func (a *app) followBatch(ctx context.Context, c *starter.Client, id string, eac
 		}
 	}
 	return last, nil
+}
+
+// batchGoesOn is what to say to whom it is not the batch's end.
+func batchGoesOn(id string) interrupted {
+	return interrupted(fmt.Sprintf("the batch goes on; imageport batch watch '%[1]s' shows it again, imageport batch cancel '%[1]s' stops it", id))
 }
 
 // maxBatchRows is how many running jobs a terminal shows.
@@ -57,10 +63,8 @@ type batchProgress struct {
 
 func newBatchProgress(w io.Writer, now func() time.Time) *batchProgress {
 	p := &batchProgress{w: w, now: now, seen: map[string]job.ItemState{}, warnings: map[string]bool{}}
-	if f, ok := w.(*os.File); ok {
-		if _, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-			p.terminal = f
-		}
+	if f, ok := terminalOf(w); ok {
+		p.terminal = f
 	}
 	return p
 }

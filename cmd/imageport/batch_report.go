@@ -172,8 +172,9 @@ func batchOutcome(r job.BatchReport) error {
 			}
 		}
 		code := job.Internal
-		if first.Error != nil {
-			code = first.Error.Code
+		// Of which those two would be about the batch, and its exit code.
+		if e := first.Error; e != nil && e.Code != job.JobCanceled && e.Code != job.JobTerminated {
+			code = e.Code
 		}
 		return job.Errorf(code, "Put right what the report says, then start the batch again: it does what is left", "%d of %d images failed, first %s", n, r.Counts.Total, cell(lastElement(first.Image)))
 	}

@@ -136,10 +136,26 @@ func TestBatchCancel(t *testing.T) {
 	}
 }
 
+// That a job was terminated or canceled is a failure of the batch, which itself
+// was not.
+func TestBatchOutcome(t *testing.T) {
+	for _, code := range []job.Code{job.Hibernated, job.JobTerminated, job.JobCanceled} {
+		item := batchItem("win10", job.ItemFailed)
+		item.Error = &job.Error{Code: code, Message: "it was not to be"}
+		r := job.BatchReport{State: job.StateCompleted, Items: []job.BatchItem{item}}
+		r.Count()
+		var out strings.Builder
+		a := &app{err: &out, running: true, output: outputText}
+		if got := a.report(a.root(), batchOutcome(r)); got != exitFailed || !strings.Contains(out.String(), "1 of 1 images failed, first win10.vhdx") {
+			t.Errorf("%s: %d, %s", code, got, &out)
+		}
+	}
+}
+
 func TestBatchUsage(t *testing.T) {
 	for says, args := range map[string][]string{
 		"required flag":        {"batch", "start"},
-		"accepts 1 arg":        {"batch", "show"},
+		"the batch is missing": {"batch", "show"},
 		`unknown command "go"`: {"batch", "go"},
 	} {
 		if r := call(t.Context(), "", args...); r.code == exitOK || !strings.Contains(r.err, says) {

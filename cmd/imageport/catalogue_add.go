@@ -43,14 +43,13 @@ in catalogue.json.previous.`,
 	flags.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&add.Version, "version", "", "`version` that requests will name in upgradeOptions.installPvs, such as 2311")
-	f.StringVar(&add.Arch, "arch", "", "`processor` of the Windows that it is for: x64, x86 or arm64 (default x64, or arm64 if the file is a program for that)")
+	choose(cmd, &add.Arch, "arch", "`processor` of the Windows that it is for: x64, x86 or arm64 (default x64, or arm64 if the file is a program for that)", catalogue.ArchX64, catalogue.ArchX86, catalogue.ArchARM64)
 	f.StringVar(&add.ProductVersion, "product-version", "", "`version` that Windows lists when it is installed (default that of the file)")
 	f.StringVar(&args, "args", "", "`arguments` for a silent installation (default those for InstallShield, or of a package)")
 	f.StringVar(&add.MinFrom, "min-from", "", "oldest `version` that it upgrades in place")
 	f.StringVar(&add.As, "as", "", "`path` of the file in the catalogue, in a folder that is there")
 	f.BoolVar(&add.Replace, "replace", false, "replace the installer of the same version")
 	_ = cmd.MarkFlagRequired("version") // it fails for a flag that is not there
-	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions([]string{catalogue.ArchX64, catalogue.ArchX86, catalogue.ArchARM64}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -19,35 +20,51 @@ import (
 // dialTimeout is how long the Temporal server may take to answer at first.
 const dialTimeout = 10 * time.Second
 
-// connect connects to Temporal. It is the only way to it, for the worker and the
-// command line alike: environment and profile file, with the
-// flags on top, and what with adds. The options returned have the address and
+// connect connects to Temporal. The options returned have the address and
 // namespace in use.
 func (a *app) connect(ctx context.Context, logger *slog.Logger, with ...func(*client.Options) error) (client.Client, client.Options, error) {
+	o, err := a.temporal(logger, with...)
+	if err != nil {
+		return nil, o, err
+	}
+	c, err := dial(ctx, o)
+	return c, o, err
+}
+
+// temporal says how to reach Temporal, for the worker and the command line alike:
+// environment and profile file, with the flags on top, and what with adds.
+func (a *app) temporal(logger *slog.Logger, with ...func(*client.Options) error) (client.Options, error) {
 	o, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: a.profile})
 	if err != nil {
-		return nil, o, job.Errorf(job.BadRequest, "Correct Temporal's environment variables or profile file", "how to reach Temporal: %w", err)
+		return o, job.Errorf(job.BadRequest, "Correct Temporal's environment variables or profile file", "how to reach Temporal: %w", err)
 	}
 	o.HostPort = cmp.Or(a.address, o.HostPort, client.DefaultHostPort)
+	if !strings.Contains(o.HostPort, ":") {
+		return o, job.Errorf(job.BadRequest, "Write it as host:port, such as "+client.DefaultHostPort, "the address %q of the Temporal server has no port", o.HostPort)
+	}
 	o.Namespace = cmp.Or(a.namespace, o.Namespace, client.DefaultNamespace)
 	o.ConnectionOptions.DialOptions = append(o.ConnectionOptions.DialOptions, durable.PatientHeartbeats())
 	o.Logger = log.NewStructuredLogger(logger)
 	for _, add := range with {
 		if err := add(&o); err != nil {
-			return nil, o, err
+			return o, err
 		}
 	}
+	return o, nil
+}
+
+func dial(ctx context.Context, o client.Options) (client.Client, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := client.DialContext(dialCtx, o)
 	if ctx.Err() != nil {
-		return nil, o, ctx.Err()
+		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, o, job.Errorf(job.TemporalUnreachable, "Check --address, TEMPORAL_ADDRESS or the profile, and that the server runs",
+		return nil, job.Errorf(job.TemporalUnreachable, "Check --address, TEMPORAL_ADDRESS or the profile, and that the server runs",
 			"the Temporal server at %s does not serve us: %w", o.HostPort, err)
 	}
-	return c, o, nil
+	return c, nil
 }
 
 // jobs calls f with a client for jobs.

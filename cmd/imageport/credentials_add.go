@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,14 +13,14 @@ import (
 
 // credentialFlags are the parts of a credential, and where its secret is.
 type credentialFlags struct {
-	kind               string
+	kind               wallet.Type
 	username, domain   string
 	tenantID, clientID string
 	password           string // these are files
 	secret             string
 	certificate        string
 	key                string
-	identity           string
+	identity           wallet.AzureIdentity
 	applicationDefault bool
 	projectID          string
 	hosts              []string
@@ -73,7 +72,8 @@ Types and their flags:
 		RunE:              a.do(func(ctx context.Context, args []string) error { return a.addCredential(ctx, args[0], f) }),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.kind, "type", string(wallet.TypeUsernamePassword), "`type` of the credential: UsernamePassword, Azure or Gcp")
+	f.kind = wallet.TypeUsernamePassword
+	choose(cmd, &f.kind, "type", "`type` of the credential: UsernamePassword, Azure or Gcp", wallet.TypeUsernamePassword, wallet.TypeAzure, wallet.TypeGCP)
 	flags.StringVar(&f.username, "username", "", "`name` of the user")
 	flags.StringVar(&f.domain, "domain", "", "`domain` of the user")
 	flags.StringVar(&f.password, "password-file", "", "`file` with the password, - for standard input (default: ask)")
@@ -81,24 +81,22 @@ Types and their flags:
 	flags.StringVar(&f.clientID, "client-id", "", "`id` of the application in Azure")
 	flags.StringVar(&f.secret, "secret-file", "", "`file` with the application's secret, - for standard input (default: ask)")
 	flags.StringVar(&f.certificate, "certificate-file", "", "`file` with the application's certificate and its private key in PEM, - for standard input")
-	flags.StringVar(&f.identity, "identity", "", "use the `managed or workload` identity that the worker has in Azure")
+	choose(cmd, &f.identity, "identity", "use the `managed or workload` identity that the worker has in Azure", wallet.ManagedIdentity, wallet.WorkloadIdentity)
 	flags.BoolVar(&f.applicationDefault, "application-default", false, "use the account that the worker has in the Google Cloud")
 	flags.StringVar(&f.projectID, "project-id", "", "`id` of the project in the Google Cloud, with --application-default")
 	flags.StringVar(&f.key, "key-file", "", "`file` with the key of the service account, - for standard input")
 	flags.StringArrayVar(&f.hosts, "host", nil, "`host` that it is for: a name, an address, a network as 10.1.0.0/16, or all names in a domain as *.example.com; may be repeated")
 	flags.BoolVar(&f.anyHost, "any-host", false, "it is for any host, even if the one that is replaced is not")
 	flags.BoolVar(&f.replace, "replace", false, "replace the credential if there is one")
-	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions([]string{string(wallet.TypeUsernamePassword), string(wallet.TypeAzure), string(wallet.TypeGCP)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
 	return cmd
 }
 
 // check finds the type, and refuses flags that are missing or another type's.
 func (f *credentialFlags) check(cmd *cobra.Command) error {
 	for _, t := range typeFlags {
-		if !strings.EqualFold(f.kind, string(t.kind)) {
+		if f.kind != t.kind {
 			continue
 		}
-		f.kind = string(t.kind)
 		for _, name := range t.required {
 			if !cmd.Flags().Changed(name) {
 				return fmt.Errorf("--%s is missing, which the type %s needs", name, t.kind)
@@ -111,15 +109,14 @@ func (f *credentialFlags) check(cmd *cobra.Command) error {
 				}
 			}
 		}
-		return f.checkWays()
 	}
-	return fmt.Errorf("there is no type %q: use UsernamePassword, Azure or Gcp", f.kind)
+	return f.checkWays()
 }
 
 // checkWays refuses what does not go together: there are several ways to be
 // somebody in Azure and the Google Cloud.
 func (f *credentialFlags) checkWays() error {
-	switch wallet.Type(f.kind) {
+	switch f.kind {
 	case wallet.TypeUsernamePassword:
 		if f.anyHost && len(f.hosts) > 0 {
 			return errors.New("give either --host or --any-host")
@@ -165,7 +162,7 @@ func (a *app) addCredential(ctx context.Context, id string, f credentialFlags) e
 	}
 	value, err := a.credentialValue(ctx, id, f)
 	if err != nil {
-		return err
+		return stopped(ctx, err, nothingChanged)
 	}
 	hosts := job.Hosts(f.hosts) // nil is what the one that is replaced has
 	if f.anyHost {
@@ -187,9 +184,9 @@ func exists(id, where string) error {
 
 // credentialValue asks for the secret, or reads it.
 func (a *app) credentialValue(ctx context.Context, id string, f credentialFlags) (wallet.Value, error) {
-	switch wallet.Type(f.kind) {
+	switch f.kind {
 	case wallet.TypeAzure:
-		value := wallet.Azure{TenantID: f.tenantID, ClientID: f.clientID, Identity: wallet.AzureIdentity(f.identity)}
+		value := wallet.Azure{TenantID: f.tenantID, ClientID: f.clientID, Identity: f.identity}
 		if f.identity != "" {
 			return value, nil
 		}

@@ -33,7 +33,7 @@ unless it is told --yes.`,
 			}
 			if !yes {
 				if err := a.confirm(ctx, fmt.Sprintf("Remove the credential %q from %s?", args[0], where)); err != nil {
-					return err
+					return stopped(ctx, err, "nothing was removed")
 				}
 			}
 			if err := editor.Remove(ctx, args[0]); err != nil {

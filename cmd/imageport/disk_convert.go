@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,9 @@ func (f *convertFlags) add(cmd *cobra.Command) {
 func (f *convertFlags) args(cmd *cobra.Command, args []string) error {
 	if f.device != "" {
 		return cobra.ExactArgs(1)(cmd, args)
+	}
+	if len(args) == 1 {
+		return errors.New("there is no output: give its name, or --to-device")
 	}
 	return cobra.ExactArgs(2)(cmd, args)
 }
@@ -89,7 +93,7 @@ mounted and is large enough. What is behind the disk on a larger one stays as it
 // overwriteDevice has f make a disk on a device, and tells about it.
 func (a *app) overwriteDevice(path string, to makeFlags, f func(diskimage.Output) (diskimage.Made, error)) error {
 	if to.to == "" {
-		to.to = string(chain.Raw)
+		to.to = chain.Raw
 	}
 	out, err := to.output(place{}, nil)
 	if err != nil {

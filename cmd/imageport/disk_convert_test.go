@@ -137,7 +137,7 @@ func TestDiskToDevice(t *testing.T) {
 		says string
 		args []string
 	}{
-		{exitUsage, "accepts 1 arg", []string{"convert", image, "out.raw", "--to-device", device}},
+		{exitUsage, "more arguments than it takes", []string{"convert", image, "out.raw", "--to-device", device}},
 		{exitUsage, "none of the others can be", []string{"convert", image, "--to-device", device, "--resume"}},
 		{exitFailed, "gets a raw disk, not a vhdx", []string{"convert", image, "--to-device", device, "--to", "vhdx", "--credential", "files"}},
 		{exitFailed, "OUTPUT_EXISTS", []string{"convert", image, device, "--to", "raw", "--credential", "files"}}, // never without the flag

@@ -19,7 +19,7 @@ import (
 
 // makeFlags are the flags of the commands that write an image.
 type makeFlags struct {
-	to     string
+	to     chain.Container
 	typ    string
 	block  blockSize
 	parent string
@@ -27,22 +27,16 @@ type makeFlags struct {
 }
 
 func (f *makeFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.to, "to", "", "`format` of the output: raw, vhdx or vhd (default: by the extension of its name)")
-	cmd.Flags().StringVar(&f.typ, "type", "", "`type` of a vhdx or vhd without a parent: dynamic or fixed (default dynamic)")
+	choose(cmd, &f.to, "to", "`format` of the output: raw, vhdx or vhd (default: by the extension of its name)", chain.Raw, chain.VHDX, chain.VHD)
+	choose(cmd, &f.typ, "type", "`type` of a vhdx or vhd without a parent: dynamic or fixed (default dynamic)", "dynamic", "fixed")
 	cmd.Flags().Var(&f.block, "block-size", "`size` of the blocks, such as 2M, or parent for that of the parent (default 32M for vhdx, 2M for vhd or with a parent)")
 	cmd.Flags().StringVar(&f.parent, "parent", "", "make a differencing image of this `image`, which is in the folder of the output")
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace the output if it exists")
-	for flag, values := range map[string][]string{
-		"to":   {string(chain.Raw), string(chain.VHDX), string(chain.VHD)},
-		"type": {"dynamic", "fixed"},
-	} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
-	}
 }
 
 // output is the image to write, of a parent if that is not nil.
 func (f *makeFlags) output(p place, parent *chain.Chain) (diskimage.Output, error) {
-	container := chain.Container(f.to)
+	container := f.to
 	if container == "" {
 		var err error
 		if container, err = diskimage.ContainerOf(p.name, parent != nil); err != nil {

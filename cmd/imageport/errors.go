@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,24 +34,34 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		return exitFailed
 	}
 	if errors.Is(err, context.Canceled) {
-		fmt.Fprintf(a.err, "imageport: interrupted: %s\n", err)
+		a.printError(job.Error{Message: "interrupted: " + err.Error()})
 		return exitInterrupted
 	}
-	code, text := job.CodeOf(err), err.Error()
-	if code != "" {
-		text = string(code) + ": " + text
+	told := job.Error{Code: job.CodeOf(err), Message: err.Error(), Remedy: nextStep(err, cmd.CommandPath())}
+	if e, ok := errors.AsType[*job.Error](err); ok && told.Remedy == "" {
+		told.Message, told.Remedy = strings.TrimSuffix(told.Message, ". "+e.Remedy), e.Remedy
 	}
-	if next := nextStep(err, cmd.CommandPath()); next != "" {
-		text += ". " + next
-	}
-	fmt.Fprintf(a.err, "imageport: %s\n", text)
-	switch code {
+	a.printError(told)
+	switch told.Code {
 	case job.JobCanceled:
 		return exitCanceled
 	case job.JobTerminated:
 		return exitTerminated
 	}
 	return exitFailed
+}
+
+// printError prints an error, in the form that the user asked for.
+func (a *app) printError(e job.Error) {
+	if a.output == outputJSON {
+		_ = printJSONLine(a.err, map[string]job.Error{"error": e}) // where it cannot be written, nobody can be told
+		return
+	}
+	text := e.Error()
+	if e.Code != "" {
+		text = string(e.Code) + ": " + text
+	}
+	fmt.Fprintf(a.err, "imageport: %s\n", plain(text))
 }
 
 // said is an error that the user was told already.

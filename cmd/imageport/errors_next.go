@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 
 	"imageport/job"
 )
@@ -124,6 +125,9 @@ func nextStep(err error, command string) string {
 		if step, ok := nextSteps[e.Code]; ok {
 			return step
 		}
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return "Check that what is asked runs, and listens there"
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

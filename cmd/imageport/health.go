@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ const healthTimeout = 5 * time.Second
 
 func (a *app) healthCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "health <url>",
+		Use:   "health url",
 		Short: "Ask a process of imageport whether it is well",
 		Long: `Ask a process of imageport whether it is well, and exit with 0 if it is: for the
 health checks of containers, which have no other program in them. A worker answers at
@@ -28,8 +29,8 @@ health checks of containers, which have no other program in them. A worker answe
 			ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 			defer cancel()
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, args[0], nil)
-			if err != nil {
-				return job.Errorf(job.BadRequest, "Give a URL such as http://127.0.0.1:9464/healthz", "%w", err)
+			if err != nil || request.URL.Host == "" || request.URL.Scheme != "http" && request.URL.Scheme != "https" {
+				return job.Errorf(job.BadRequest, "Give a URL such as http://127.0.0.1:9464/healthz", "%q is not the URL of a process", args[0])
 			}
 			// Not through a proxy of the environment: it is this machine that is asked.
 			answer, err := (&http.Client{Transport: &http.Transport{}}).Do(request)
@@ -39,7 +40,10 @@ health checks of containers, which have no other program in them. A worker answe
 			defer answer.Body.Close()
 			text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10)) // what came before it broke says enough
 			if answer.StatusCode != http.StatusOK {
-				return fmt.Errorf("not well: %s: %.200s", answer.Status, text)
+				return fmt.Errorf("not well: %s: %.200s", answer.Status, bytes.TrimSpace(text))
+			}
+			if a.output == outputJSON {
+				return a.printJSON(map[string]bool{"ok": true})
 			}
 			_, err = fmt.Fprintln(a.out, "ok")
 			return err

@@ -43,7 +43,7 @@ give the same names, in parentheses.`,
 type conversionFlags struct {
 	credential string
 	esp        []string
-	manager    string
+	manager    job.BootManager
 	types      map[string]string
 	version    bool
 	overwrite  bool
@@ -53,15 +53,13 @@ type conversionFlags struct {
 func (f *conversionFlags) add(cmd *cobra.Command) {
 	addCredential(cmd, &f.credential)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.esp, "esp", nil, "where the EFI system partition may go, in this order: gap, reuse, shrink; all of them if not given (espPlacement)")
-	flags.StringVar(&f.manager, "boot-manager", "", "signature of the boot manager: 2011 or 2023; 2011 if not given (bootManager)")
+	flags.StringSliceVar(&f.esp, "esp", nil, "`places` where the EFI system partition may go, in this order: gap, reuse, shrink; all of them if not given (espPlacement)")
+	choose(cmd, &f.manager, "boot-manager", "`year` of the boot manager's signature: 2011 or 2023; 2011 if not given (bootManager)", job.BootManager2011, job.BootManager2023)
 	flags.StringToStringVar(&f.types, "partition-type", nil, "what partitions of an unknown MBR type are: `type=data|recovery|oem|GUID`, such as 0x1c=oem (partitionTypes)")
 	flags.BoolVar(&f.version, "next-version", false, "make the output the vDisk's next PVS version, with manifest and properties (pvsVersion)")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace an earlier differencing disk of the same image (overwriteOutput)")
 	flags.BoolVar(&f.ignoreLock, "ignore-lock", false, "convert although PVS has the image in use (ignoreLock)")
-	for name, values := range map[string][]string{"esp": {"gap", "reuse", "shrink"}, "boot-manager": {"2011", "2023"}} {
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	}
+	complete(cmd, "esp", texts(job.ESPPlacements))
 }
 
 // task makes the task of a conversion of an image that lies at a place.
@@ -95,7 +93,7 @@ func (f *conversionFlags) task(image string, p place, output string) (convert.Ta
 func (f *conversionFlags) request(image string, p place, output string) (job.ConvertToUEFI, error) {
 	r := job.ConvertToUEFI{
 		OutputImageFilename: output, IgnoreLock: f.ignoreLock,
-		UEFIOptions: job.UEFIOptions{BootManager: job.BootManager(f.manager), PartitionTypes: f.types},
+		UEFIOptions: job.UEFIOptions{BootManager: f.manager, PartitionTypes: f.types},
 	}
 	for _, e := range f.esp {
 		r.UEFIOptions.ESPPlacement = append(r.UEFIOptions.ESPPlacement, job.ESPPlacement(e))

@@ -14,8 +14,8 @@ func (a *app) jobsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "jobs",
 		Short: "List, show, watch and cancel jobs, and get their logs",
-		Long: `List, show, watch and cancel jobs, and get their logs. A job is named by its id, which stands for the latest
-job on the image, or by the id of its run.`,
+		Long: `List, show, watch and cancel jobs, and get their logs. A job is named by its id, which
+stands for the latest job on the image, or by the id of its run.`,
 		Example: `  imageport jobs list
   imageport jobs watch ips/files/pvs/store/win10.vhdx`,
 		Args: cobra.ArbitraryArgs,

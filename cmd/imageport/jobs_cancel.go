@@ -46,7 +46,7 @@ func (a *app) cancel(ctx context.Context, c *starter.Client, id, reason string, 
 		_, err = fmt.Fprintf(a.out, "cancellation of %s requested\n", id)
 		return err
 	}
-	s, err := a.follow(ctx, c, id, nil)
+	s, err := a.follow(ctx, c, id, "the job stops all the same", nil)
 	if err != nil {
 		return err
 	}

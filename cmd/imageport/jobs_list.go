@@ -41,18 +41,15 @@ func (a *app) jobsListCommand() *cobra.Command {
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringVar((*string)(&f.State), "state", "", "only jobs in this `state`: "+strings.Join(stateNames, ", "))
-	flags.StringVar((*string)(&f.Phase), "phase", "", "only jobs in this `phase`, or that ended in it: "+strings.Join(phaseNames, ", "))
-	flags.StringVar((*string)(&f.Operation), "operation", "", "only this `operation`: "+strings.Join(operationNames, ", "))
-	flags.StringVar(&f.Platform, "platform", "", "only jobs on this `platform`")
+	choose(cmd, &f.State, "state", "only jobs in this `state`: "+strings.Join(texts(states), ", "), states...)
+	choose(cmd, &f.Phase, "phase", "only jobs in this `phase`, or that ended in it: "+strings.Join(texts(phases), ", "), phases...)
+	choose(cmd, &f.Operation, "operation", "only this `operation`: "+strings.Join(texts(operations), ", "), operations...)
+	choose(cmd, &f.Platform, "platform", "only jobs on this `platform`: "+strings.Join(platformNames, ", "), platformNames...)
 	flags.StringVar(&f.ResourceLocation, "resource-location", "", "only jobs of the resource location with this `id`")
 	flags.StringVar(&f.Image, "image", "", "only images with this `text` in their path or name; with * or ?, a pattern for the name")
 	flags.StringVar(&since, "since", "", "only jobs that were started since this `time`: 2026-01-31, 2026-01-31T10:00:00Z, or so long ago: 90m, 24h, 7d")
-	flags.IntVar(&f.Limit, "limit", 100, "at most this many")
-	complete(cmd, "state", stateNames)
-	complete(cmd, "phase", phaseNames)
-	complete(cmd, "operation", operationNames)
-	complete(cmd, "platform", platformNames)
+	f.Limit = 100
+	flags.Var((*count)(&f.Limit), "limit", "at most this `number` of jobs")
 	return cmd
 }
 

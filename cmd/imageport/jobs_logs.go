@@ -18,7 +18,7 @@ import (
 const followInterval = 2 * time.Second
 
 // allSources stands for every source of logs.
-const allSources = "all"
+const allSources = job.LogSource("all")
 
 func (a *app) jobsLogsCommand() *cobra.Command {
 	source, follow := allSources, false
@@ -35,11 +35,9 @@ what looks like a secret.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeJobs(""),
 		RunE: a.do(func(ctx context.Context, args []string) error {
-			only := job.LogSource(source)
+			only := source
 			if source == allSources {
 				only = ""
-			} else if !slices.Contains(job.LogSources, only) {
-				return job.Errorf(job.BadRequest, "Use one of "+strings.Join(logSources(), ", "), "there is no source %q of logs", source)
 			}
 			return a.jobs(ctx, func(c *starter.Client) error {
 				if follow {
@@ -57,19 +55,10 @@ what looks like a secret.`,
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&source, "source", allSources, "only this `source`: "+strings.Join(logSources(), ", "))
+	sources := append(slices.Clone(job.LogSources), allSources)
+	choose(cmd, &source, "source", "only this `source`: "+strings.Join(texts(sources), ", "), sources...)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended; with -o json, a line for each log that has grown")
-	complete(cmd, "source", logSources())
 	return cmd
-}
-
-// logSources are the values of --source.
-func logSources() []string {
-	list := make([]string, 0, len(job.LogSources)+1)
-	for _, s := range job.LogSources {
-		list = append(list, string(s))
-	}
-	return append(list, allSources)
 }
 
 // shownLogs is how much of a job's logs was printed.

@@ -29,7 +29,7 @@ not the job.`,
 				if a.output == outputJSON {
 					each = func(s job.Status) error { return a.printLine(s) }
 				}
-				s, err := a.follow(ctx, c, args[0], each)
+				s, err := a.follow(ctx, c, args[0], goesOn(args[0]), each)
 				if err != nil {
 					return err
 				}
@@ -45,8 +45,9 @@ not the job.`,
 }
 
 // follow shows the progress of a job until it has ended, and gives its last
-// status. Each status is also given to each, if that is not nil.
-func (a *app) follow(ctx context.Context, c *starter.Client, id string, each func(job.Status) error) (job.Status, error) {
+// status. Each status is also given to each, if that is not nil. ^C ends it with
+// the error interrupted.
+func (a *app) follow(ctx context.Context, c *starter.Client, id string, interrupted interrupted, each func(job.Status) error) (job.Status, error) {
 	p := newProgress(a.err, time.Now)
 	defer p.end()
 	defer p.tick(time.Second)()
@@ -54,7 +55,7 @@ func (a *app) follow(ctx context.Context, c *starter.Client, id string, each fun
 	for s, err := range c.Watch(ctx, id) {
 		if errors.Is(err, context.Canceled) {
 			p.end()
-			return last, interrupted(fmt.Sprintf("the job goes on; imageport jobs cancel '%s' stops it", id))
+			return last, interrupted
 		}
 		if err != nil {
 			return last, err
@@ -68,4 +69,9 @@ func (a *app) follow(ctx context.Context, c *starter.Client, id string, each fun
 		}
 	}
 	return last, nil
+}
+
+// goesOn is what to say to whom it is not the job's end.
+func goesOn(id string) interrupted {
+	return interrupted(fmt.Sprintf("the job goes on; imageport jobs watch '%[1]s' shows it again, imageport jobs cancel '%[1]s' stops it", id))
 }

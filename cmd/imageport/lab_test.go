@@ -216,11 +216,11 @@ func TestLabSheet(t *testing.T) {
 func TestLabRefused(t *testing.T) {
 	t.Parallel()
 	for args, says := range map[string]string{
-		"vsphere --guests docker":                "neither process nor vm",
+		"vsphere --guests docker":                "it is none of process, vm",
 		"vsphere --guests vm":                    "--appliance is missing",
 		"vsphere --appliance x":                  "--appliance is for --guests vm",
 		"vsphere --listen 8989":                  "--listen",
-		"vsphere now":                            "unknown command",
+		"vsphere now":                            "more arguments than it takes",
 		"vsph":                                   "did you mean vsphere",
 		"vsphere --guests vm --appliance /no/it": "/no/it",
 		"xenserver --listen 8989":                "--listen",

@@ -38,8 +38,6 @@ printed. Without --dir, all files are gone at the end.`,
 	})
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		switch {
-		case r.guests != guestsProcess && r.guests != guestsVM:
-			return fmt.Errorf("--guests is %q: it is neither %s nor %s", r.guests, guestsProcess, guestsVM)
 		case r.guests == guestsVM && r.appliance == "":
 			return fmt.Errorf("--appliance is missing, which --guests %s needs: imageport appliance build --formats ova makes one", guestsVM)
 		case r.guests == guestsProcess && r.appliance != "":
@@ -47,9 +45,8 @@ printed. Without --dir, all files are gone at the end.`,
 		}
 		return r.check()
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&r.guests, "guests", guestsProcess, "run Compositing Engines as `process or vm`")
-	flags.StringVar(&r.appliance, "appliance", "", "`file` with the appliance's OVA, for --guests vm")
-	_ = cmd.RegisterFlagCompletionFunc("guests", cobra.FixedCompletions([]string{guestsProcess, guestsVM}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
+	r.guests = guestsProcess
+	choose(cmd, &r.guests, "guests", "run Compositing Engines as `process or vm`", guestsProcess, guestsVM)
+	cmd.Flags().StringVar(&r.appliance, "appliance", "", "`file` with the appliance's OVA, for --guests vm")
 	return cmd
 }

@@ -166,7 +166,7 @@ func TestJobs(t *testing.T) {
 	r = <-watched
 	lines := strings.Split(strings.TrimSpace(r.out), "\n")
 	last := decode[job.Status](t, result{out: lines[len(lines)-1]})
-	if r.code != exitCanceled || last.State != job.StateCanceled || !strings.Contains(r.err, "imageport: JOB_CANCELED: ") {
+	if r.code != exitCanceled || last.State != job.StateCanceled || !strings.Contains(r.err, "\n{\"error\":{\"code\":\"JOB_CANCELED\",") {
 		t.Errorf("%+v", r)
 	}
 	if !strings.Contains(r.err, "compose: write 512.0 MiB of 1.0 GiB (50 %)\n") || !strings.Contains(r.err, "warning: cancellation was requested") || strings.Contains(r.err, "\x1b") {
@@ -221,12 +221,12 @@ func TestRefused(t *testing.T) {
 		{[]string{"start", "export"}, exitUsage, `unknown command "export"`},
 		{[]string{"job"}, exitUsage, `unknown command "job": did you mean jobs?`},
 		{[]string{"jobs", "show"}, exitUsage, "See imageport jobs show --help"},
-		{[]string{"jobs", "list", "-o", "xml"}, exitUsage, "neither text nor json"},
+		{[]string{"jobs", "list", "-o", "xml"}, exitUsage, `"xml" for "-o, --output" flag: it is none of text, json`},
 		{[]string{"jobs", "list", "--nope"}, exitUsage, "unknown flag: --nope"},
-		{[]string{"jobs", "list", "--state", "asleep"}, exitFailed, "imageport: BAD_REQUEST: there is no state"},
-		{[]string{"jobs", "list", "--phase", "asleep"}, exitFailed, "imageport: BAD_REQUEST: there is no phase"},
+		{[]string{"jobs", "list", "--state", "asleep"}, exitUsage, `"asleep" for "--state" flag: it is none of running, completed`},
+		{[]string{"jobs", "list", "--phase", "asleep"}, exitUsage, "it is none of preflight, createCE"},
 		{[]string{"jobs", "list", "--since", "tomorrow"}, exitFailed, `--since "tomorrow" is no time`},
-		{[]string{"jobs", "logs", "x", "--source", "moon"}, exitFailed, `there is no source "moon" of logs. Use one of ce, guest, platform, all`},
+		{[]string{"jobs", "logs", "x", "--source", "moon"}, exitUsage, `"moon" for "--source" flag: it is none of ce, guest, platform, all`},
 		{[]string{"jobs", "bundle", "ips/no/such", "/no/such/dir/x.zip"}, exitFailed, "imageport: JOB_NOT_FOUND: "},
 		{[]string{"jobs", "bundle", "x", bad}, exitFailed, "imageport: OUTPUT_EXISTS: "},
 		{[]string{"jobs", "list", "--profile", "nope"}, exitFailed, "nope"},
@@ -304,9 +304,6 @@ func TestHelp(t *testing.T) {
 	root := a.root()
 	var visit func(*cobra.Command)
 	visit = func(cmd *cobra.Command) {
-		if cmd.Name() == "help" || cmd.Name() == "completion" {
-			return
-		}
 		if cmd.Short == "" || cmd.Example == "" {
 			t.Errorf("%s lacks help", cmd.CommandPath())
 		}
@@ -336,7 +333,7 @@ func TestHelp(t *testing.T) {
 	if r := call(t.Context(), "", "version", "-o", "json"); r.code != exitOK || decode[version](t, r).Go == "" {
 		t.Errorf("%+v", r)
 	}
-	if r := call(t.Context(), "", "--help"); r.code != exitOK || strings.Contains(r.out, "agent") && strings.Contains(r.out, "\n  agent") {
+	if r := call(t.Context(), "", "--help"); r.code != exitOK || strings.Contains(r.out, "\n  agent") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -20,8 +20,10 @@ func (a *app) printJSON(v any) error {
 }
 
 // printLine prints v on one line of JSON.
-func (a *app) printLine(v any) error {
-	e := json.NewEncoder(a.out)
+func (a *app) printLine(v any) error { return printJSONLine(a.out, v) }
+
+func printJSONLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -37,12 +38,21 @@ type progress struct {
 
 func newProgress(w io.Writer, now func() time.Time) *progress {
 	p := &progress{w: w, now: now}
-	if f, ok := w.(*os.File); ok && os.Getenv("TERM") != "dumb" {
-		if _, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-			p.width = func() int { return columns(f) }
-		}
+	if f, ok := terminalOf(w); ok {
+		p.width = func() int { return columns(f) }
 	}
 	return p
+}
+
+// terminalOf is the terminal that w is, if it is one on which the cursor can be
+// moved.
+func terminalOf(w io.Writer) (*os.File, bool) {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return nil, false
+	}
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return f, err == nil
 }
 
 // show shows the status. That a line cannot be written is no reason to stop
@@ -98,7 +108,7 @@ func (p *progress) print(s job.Status) {
 		p.draw(s, elapsed)
 		return
 	}
-	step := string(s.Phase)
+	step := phaseText(s)
 	text := step
 	if s.Progress != nil {
 		step += " " + s.Progress.Step
@@ -112,6 +122,10 @@ func (p *progress) print(s job.Status) {
 		p.step, p.shown = step, p.now()
 	}
 }
+
+// phaseText is the phase of a running job; no worker has begun with one that has
+// none.
+func phaseText(s job.Status) string { return cmp.Or(string(s.Phase), "waiting for a worker") }
 
 // end removes the line that changes.
 func (p *progress) end() {

@@ -23,7 +23,7 @@ func (p *progress) draw(s job.Status, elapsed time.Duration) {
 		fmt.Fprintf(p.w, "%6s  %-9s done\n", elapsed, plain(string(p.phase)))
 	}
 	p.phase = s.Phase
-	head, tail := fmt.Sprintf("%6s  %-9s", elapsed, plain(string(s.Phase))), ""
+	head, tail := fmt.Sprintf("%6s  %-9s", elapsed, plain(phaseText(s))), ""
 	if s.Progress != nil {
 		head += " " + oneLine(s.Progress.Step)
 		if s.Progress.DoneBytes > 0 {

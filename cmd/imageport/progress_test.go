@@ -45,6 +45,7 @@ func TestPlainProgress(t *testing.T) {
 		}
 		p.show(s)
 	}
+	show(0, "", 0)
 	show(0, job.PhasePreflight, 0)
 	show(1*time.Second, job.PhaseCompose, 1)
 	show(2*time.Second, job.PhaseCompose, 2, "slow")
@@ -53,7 +54,8 @@ func TestPlainProgress(t *testing.T) {
 	show(13*time.Second, job.PhaseTearDown, 0, "slow", "still slow")
 	p.show(job.Status{State: job.StateCompleted})
 	p.end()
-	want := `    0s  preflight
+	want := `    0s  waiting for a worker
+    0s  preflight
     1s  compose: write 1.0 MiB of 100.0 MiB (1 %)
 warning: slow
    12s  compose: write 4.0 MiB of 100.0 MiB (4 %), 279.3 KiB/s, 5m52s left

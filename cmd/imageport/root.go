@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -45,8 +43,13 @@ Temporal is found as by all of its programs: by the environment (TEMPORAL_ADDRES
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS…) and the profile file. Everything
 else is in one configuration file, ~/.config/imageport/config.toml.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the job was canceled, 4 the job was
-terminated, 130 interrupted.`,
+Exit codes: 0 success; 1 failure, refusal, or a check or comparison that found something;
+2 wrong usage; 3 the job or batch was canceled; 4 it was terminated; 130 interrupted by ^C or
+SIGTERM, which only a worker, a server and a lab take for success. Of a command that waits or
+watches, the code is that of the job.
+
+Results go to the standard output, all else to the standard error. With -o json, the last line
+there is the error, if there is one: {"error": {"code", "message", "remedy"}}.`,
 		Example: `  imageport worker --resource-location 5f3b
   imageport start convert-to-uefi -f body.json --wait
   imageport jobs list --state running`,
@@ -60,22 +63,14 @@ terminated, 130 interrupted.`,
 	flags.StringVar(&a.address, "address", "", "`host:port` of the Temporal server (default $TEMPORAL_ADDRESS, the profile's, or localhost:7233)")
 	flags.StringVar(&a.namespace, "namespace", "", "Temporal `namespace` (default $TEMPORAL_NAMESPACE, the profile's, or default)")
 	flags.StringVar(&a.profile, "profile", "", "`name` of the profile in Temporal's profile file (default $TEMPORAL_PROFILE or default)")
-	flags.VarP(&a.output, "output", "o", "print `text or json`")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(outputText), string(outputJSON)}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
+	formats := []outputFormat{outputText, outputJSON}
+	flags.VarP(choice[outputFormat]{&a.output, formats}, "output", "o", "print `text or json`")
+	complete(root, "output", texts(formats))
 	root.AddCommand(a.workerCommand(), a.agentCommand(), a.startCommand(), a.jobsCommand(), a.batchCommand(), a.sweepCommand(), a.serveCommand(), a.diskCommand(), a.imageCommand(), a.applianceCommand(), a.credentialsCommand(), a.catalogueCommand(), a.labCommand(), a.healthCommand(), a.versionCommand())
+	root.SetFlagErrorFunc(flagError)
+	standardCommands(root)
+	explainUsage(root)
 	return root
-}
-
-// group is the work of a command that only has others under it.
-func group(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cmd.Help()
-	}
-	// Otherwise cobra would show the help and call it a success.
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
-		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(similar, ", "))
-	}
-	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // do makes f the work of a command. What fails before it is a wrong usage.
@@ -93,19 +88,3 @@ const (
 	outputText outputFormat = "text"
 	outputJSON outputFormat = "json"
 )
-
-// String implements pflag.Value.
-func (o *outputFormat) String() string { return string(*o) }
-
-// Set implements pflag.Value.
-func (o *outputFormat) Set(s string) error {
-	switch f := outputFormat(s); f {
-	case outputText, outputJSON:
-		*o = f
-		return nil
-	}
-	return fmt.Errorf("it is neither %s nor %s", outputText, outputJSON)
-}
-
-// Type implements pflag.Value.
-func (o *outputFormat) Type() string { return "format" }

@@ -87,6 +87,9 @@ func (a *app) start(ctx context.Context, cmd *cobra.Command, f startFlags) error
 	if f.print {
 		return a.printBody(op, body)
 	}
+	if _, err := checkBody(op, body); err != nil {
+		return err // as Start would say it, but without a Temporal server
+	}
 	return a.jobs(ctx, func(c *starter.Client) error {
 		var opts []starter.StartOption
 		if f.requestID != "" {
@@ -94,11 +97,11 @@ func (a *app) start(ctx context.Context, cmd *cobra.Command, f startFlags) error
 		}
 		started, err := c.Start(ctx, op, body, opts...)
 		if err != nil {
-			return err
+			return stopped(ctx, err, `whether it was started, "imageport jobs list" tells`)
 		}
 		a.warn(started.Warnings)
 		if f.wait {
-			s, err := a.follow(ctx, c, started.RunID, nil)
+			s, err := a.follow(ctx, c, started.RunID, goesOn(started.RunID), nil)
 			if err != nil {
 				return err
 			}
@@ -124,8 +127,13 @@ func (a *app) printBody(op job.Operation, body []byte) error {
 			return err
 		}
 	}
-	var warnings []string
-	var err error
+	warnings, err := checkBody(op, body)
+	a.warn(warnings)
+	return err
+}
+
+// checkBody says what is wrong with a body.
+func checkBody(op job.Operation, body []byte) (warnings []string, err error) {
 	switch op {
 	case job.OpConvertToUEFI:
 		_, warnings, err = job.Parse[job.ConvertToUEFI](body)
@@ -134,8 +142,7 @@ func (a *app) printBody(op job.Operation, body []byte) error {
 	case job.OpUpgradePVS:
 		_, warnings, err = job.Parse[job.UpgradePVS](body)
 	}
-	a.warn(warnings)
-	return err
+	return warnings, err
 }
 
 func (a *app) printStarted(op job.Operation, s starter.Started) error {

@@ -26,7 +26,7 @@ type bodyFlags struct {
 	file      string
 	set       []string
 	image     string
-	format    string
+	format    string             // by its extension
 	texts     map[string]*string // by flag
 	switches  map[string]*bool
 }
@@ -50,7 +50,8 @@ var (
 		{"output-image", "outputImageFilename", "`name` of the file that is to be made beside the image", []job.Operation{job.OpConvertToUEFI, job.OpUpgradePVS}},
 		{"output-disk", "outputDiskName", "`name` of the disk that is to be made, as the platform writes it", []job.Operation{job.OpReverseImage}},
 		{"install-pvs", "upgradeOptions.installPvs", "`version` of the PVS target software, as the worker's catalogue has it", []job.Operation{job.OpUpgradePVS}},
-		{"verify", "verify", "`how` to verify beyond the usual: boot (convert-to-uefi) or full", nil},
+		{"verify", "verify", "`how` to verify beyond the usual: boot", []job.Operation{job.OpConvertToUEFI}},
+		{"verify", "verify", "`how` to verify beyond the usual: full", []job.Operation{job.OpReverseImage, job.OpUpgradePVS}},
 	}
 	switchKeys = []bodyKey{
 		{"dry-run", "dryRun", "end the job after its checks, with what it would do as the result", nil},
@@ -61,9 +62,6 @@ var (
 	}
 )
 
-// formats are the values of --format.
-var formats = map[string]job.ImageFormat{"vhd": job.FormatVHD, "vhdx": job.FormatVHDX}
-
 func (k bodyKey) of(op job.Operation) bool { return k.only == nil || slices.Contains(k.only, op) }
 
 // add adds the flags to a command, with their completions.
@@ -73,7 +71,7 @@ func (f *bodyFlags) add(a *app, cmd *cobra.Command) {
 	flags.StringVarP(&f.file, "file", "f", "", "`file` with the request's JSON body, - for the standard input")
 	flags.StringArrayVar(&f.set, "set", nil, "`key=value` of the body; may be given several times")
 	flags.StringVar(&f.image, "image", "", "`path` of the image: \\\\host\\share\\folder\\file, smb://host/share/folder/file, or just its name")
-	flags.StringVar(&f.format, "format", "", "`format` of the image: vhdx or vhd (default by its name)")
+	choose(cmd, &f.format, "format", "`format` of the image: vhdx or vhd (default by its name)", "vhdx", "vhd")
 	for _, k := range textKeys {
 		if k.of(f.operation) {
 			f.texts[k.flag] = flags.String(k.flag, "", k.usage)
@@ -84,10 +82,14 @@ func (f *bodyFlags) add(a *app, cmd *cobra.Command) {
 			f.switches[k.flag] = flags.Bool(k.flag, false, k.usage)
 		}
 	}
-	complete(cmd, "format", []string{"vhdx", "vhd"})
 	complete(cmd, "platform", platformNames)
 	completeBy(cmd, "platform-credential", a.completeCredentials)
 	completeBy(cmd, "credential", a.completeCredentials)
+	if f.operation == job.OpConvertToUEFI {
+		complete(cmd, "verify", []string{job.VerifyBoot})
+	} else {
+		complete(cmd, "verify", []string{job.VerifyFull})
+	}
 	if f.operation == job.OpUpgradePVS {
 		completeBy(cmd, "install-pvs", a.completeVersions)
 	}
@@ -135,11 +137,7 @@ func (a *app) makeBody(cmd *cobra.Command, f *bodyFlags) ([]byte, error) {
 		}
 	}
 	if cmd.Flags().Changed("format") {
-		format, ok := formats[strings.ToLower(f.format)]
-		if !ok {
-			return nil, job.Errorf(job.BadRequest, "Use vhdx or vhd", "--format %q is no format of a vDisk", f.format)
-		}
-		body.set("inputImageFormat", format)
+		body.set("inputImageFormat", formatOf("."+f.format))
 	}
 	for _, k := range textKeys {
 		if k.of(f.operation) && cmd.Flags().Changed(k.flag) {
@@ -184,13 +182,21 @@ func (f *bodyFlags) setImage(body object) error {
 		}
 	}
 	body.set("inputImageFilename", name)
-	switch strings.ToLower(path.Ext(name)) {
-	case ".vhd", ".avhd":
-		body.set("inputImageFormat", job.FormatVHD)
-	case ".vhdx", ".avhdx":
-		body.set("inputImageFormat", job.FormatVHDX)
+	if format := formatOf(path.Ext(name)); format != "" {
+		body.set("inputImageFormat", format)
 	}
 	return nil
+}
+
+// formatOf is the format that an extension tells of, or "".
+func formatOf(extension string) job.ImageFormat {
+	switch strings.ToLower(extension) {
+	case ".vhd", ".avhd":
+		return job.FormatVHD
+	case ".vhdx", ".avhdx":
+		return job.FormatVHDX
+	}
+	return ""
 }
 
 // valueOf is the JSON value that a text is, or the text.

@@ -9,14 +9,14 @@ import (
 	"imageport/job"
 )
 
-// What flags are completed with.
+// What some flags may be.
 var (
-	platformNames  = []string{job.PlatformVSphere, job.PlatformXenServer, job.PlatformAzure, job.PlatformGCP, job.PlatformQEMU, job.PlatformLocal}
-	operationNames = []string{string(job.OpConvertToUEFI), string(job.OpReverseImage), string(job.OpUpgradePVS)}
-	stateNames     = []string{string(job.StateRunning), string(job.StateCompleted), string(job.StateFailed), string(job.StateCanceled), string(job.StateTerminated)}
-	phaseNames     = []string{
-		string(job.PhasePreflight), string(job.PhaseCreateCE), string(job.PhaseEnrol), string(job.PhaseCompose), string(job.PhaseBoot),
-		string(job.PhaseVerify), string(job.PhasePublish), string(job.PhaseTearDown), string(job.PhaseDone),
+	platformNames = []string{job.PlatformVSphere, job.PlatformXenServer, job.PlatformAzure, job.PlatformGCP, job.PlatformQEMU, job.PlatformLocal}
+	operations    = []job.Operation{job.OpConvertToUEFI, job.OpReverseImage, job.OpUpgradePVS}
+	states        = []job.State{job.StateRunning, job.StateCompleted, job.StateFailed, job.StateCanceled, job.StateTerminated}
+	phases        = []job.Phase{
+		job.PhasePreflight, job.PhaseCreateCE, job.PhaseEnrol, job.PhaseCompose, job.PhaseBoot,
+		job.PhaseVerify, job.PhasePublish, job.PhaseTearDown, job.PhaseDone,
 	}
 )
 

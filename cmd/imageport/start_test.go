@@ -45,7 +45,7 @@ func TestBodyOfFlags(t *testing.T) {
 		"an odd key":         {[]string{"convert-to-uefi", "--set", "a..b=x"}, "", `names no key`},
 		"an image of a user": {[]string{"convert-to-uefi", "--image", "smb://bob@files/pvs/x.vhdx"}, "", "names a user"},
 		"a folder":           {[]string{"convert-to-uefi", "--image", `\\files\pvs\`}, "", "names no file"},
-		"an odd format":      {[]string{"convert-to-uefi", "--format", "qcow2"}, "", `"qcow2" is no format of a vDisk`},
+		"an odd format":      {[]string{"convert-to-uefi", "--format", "qcow2"}, "", `"qcow2" for "--format" flag: it is none of vhdx, vhd`},
 		"no object":          {[]string{"convert-to-uefi", "-f", "/dev/null", "--dry-run"}, "", "/dev/null is not a JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {

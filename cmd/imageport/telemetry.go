@@ -19,10 +19,8 @@ type logging struct{ format, level string }
 // logFlags adds them to a command. The configuration has them, too.
 func logFlags(cmd *cobra.Command) *logging {
 	l := new(logging)
-	cmd.Flags().StringVar(&l.format, "log-format", "", "`text or json` (default: the configuration's, or text)")
-	cmd.Flags().StringVar(&l.level, "log-level", "", "least `level` to log: debug, info, warn or error (default: the configuration's, or info)")
-	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{observe.FormatText, observe.FormatJSON}, cobra.ShellCompDirectiveNoFileComp)) // it fails for a flag that is not there
-	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+	choose(cmd, &l.format, "log-format", "`text or json` (default: the configuration's, or text)", observe.FormatText, observe.FormatJSON)
+	choose(cmd, &l.level, "log-level", "least `level` to log: debug, info, warn or error (default: the configuration's, or info)", "debug", "info", "warn", "error")
 	return l
 }
 

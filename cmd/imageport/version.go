@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -40,12 +41,16 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
+// release is what who builds the program calls it, by the linker's -X main.release;
+// else it is what the module's version control says.
+var release string
+
 func buildVersion() version {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return version{Version: "unknown"}
+		return version{Version: cmp.Or(release, "unknown")}
 	}
-	v := version{Version: info.Main.Version, Go: info.GoVersion}
+	v := version{Version: cmp.Or(release, info.Main.Version), Go: info.GoVersion}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

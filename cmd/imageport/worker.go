@@ -56,11 +56,10 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string, log *loggi
 		return err
 	}
 	defer closeTelemetry(ctx, telemetry, logger)
-	c, o, err := a.connect(ctx, logger, telemetry.Connect)
+	o, err := a.temporal(logger, telemetry.Connect)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	placed, err := installed.Open(cfg, secrets)
 	if err != nil {
 		return err
@@ -72,7 +71,7 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string, log *loggi
 			logger.Warn("sessions of platforms may stay open for a while", "error", err)
 		}
 	}()
-	w, err := worker.New(c, worker.Config{
+	serving := worker.Config{
 		ResourceLocation: cmp.Or(resourceLocation, cfg.ResourceLocation),
 		Namespace:        o.Namespace,
 		Wallet:           secrets,
@@ -81,7 +80,7 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string, log *loggi
 		CELifetime:       cfg.CELifetime,
 		StateDir:         cfg.Local.StateDir,
 		AgentProgram:     cfg.Local.AgentProgram,
-		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key},
+		Gateway:          worker.Gateway{Listen: cfg.Gateway.Listen, Address: cfg.Gateway.Address, KeyFile: cfg.Gateway.Key, CEsPerAddress: cfg.Gateway.CEsPerAddress},
 		OutputDir:        cfg.Local.OutputDir,
 		Guest:            cfg.Local.Guest,
 		Catalogue:        catalogueOf(cfg.Catalogue),
@@ -92,14 +91,23 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string, log *loggi
 		Version:          version,
 		QEMU: qemu.Config{Image: cfg.QEMU.Image, StateDir: cfg.QEMU.StateDir, Accel: cfg.QEMU.Accel, Firmware: cfg.QEMU.Firmware,
 			MemoryMB: cfg.QEMU.MemoryMB, CPUs: cfg.QEMU.CPUs, Network: cfg.QEMU.Network, OutputDir: cfg.QEMU.OutputDir},
-	})
+	}
+	if err := serving.Validate(); err != nil {
+		return job.Errorf(job.BadRequest, "Correct the flags, or the configuration", "the worker cannot serve: %w", err)
+	}
+	c, err := dial(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	w, err := worker.New(c, serving)
 	if err != nil {
 		return err
 	}
 	if cfg.QEMU.Image != "" && cmp.Or(cfg.QEMU.Network, "user") == "user" && exposed(o) {
 		logger.Warn("a Compositing Engine on QEMU's user network reaches what listens on localhost, and so this Temporal server, which asks nobody who he is: good for a demo. Set network under [qemu] to a bridge, or protect the server", "temporal", o.HostPort)
 	}
-	logger.Info("serving", "resourceLocation", cmp.Or(resourceLocation, cfg.ResourceLocation), "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
+	logger.Info("serving", "resourceLocation", serving.ResourceLocation, "temporal", o.HostPort, "namespace", o.Namespace, "config", cfg.Path)
 	group, ctx := errgroup.WithContext(ctx)
 	// The metrics are there until the worker has stopped.
 	observed, done := context.WithCancel(context.WithoutCancel(ctx))
@@ -109,7 +117,7 @@ func (a *app) runWorker(ctx context.Context, resourceLocation string, log *loggi
 	})
 	group.Go(func() error { return telemetry.Serve(observed) })
 	group.Go(func() error {
-		telemetry.Follow(ctx, c, o.Namespace, cmp.Or(resourceLocation, cfg.ResourceLocation))
+		telemetry.Follow(ctx, c, o.Namespace, serving.ResourceLocation)
 		return nil
 	})
 	return group.Wait()

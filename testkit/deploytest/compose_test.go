@@ -46,12 +46,18 @@ func TestCompose(t *testing.T) {
 		if s.Privileged || s.NetworkMode == "host" || s.Pid != "" {
 			t.Errorf("%s has more rights than a container has", name)
 		}
-		oneShot := s.Restart == "on-failure"
+		oneShot := strings.HasPrefix(s.Restart, "on-failure:")         // not for ever: somebody waits for it
 		if !oneShot && s.HealthCheck == nil && name != "temporal-ui" { // whose image has no program to ask with
 			t.Errorf("%s has no health check", name)
 		}
-		if s.HealthCheck != nil && (s.HealthCheck.Timeout == nil || s.HealthCheck.Interval == nil) {
+		if !oneShot && s.Restart != "unless-stopped" {
+			t.Errorf("%s does not come back after a crash", name)
+		}
+		if h := s.HealthCheck; h != nil && (h.Timeout == nil || h.Interval == nil || h.StartPeriod == nil) {
 			t.Errorf("%s: the health check has no times", name)
+		}
+		if s.Logging == nil || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "" {
+			t.Errorf("the logs of %s grow for ever", name)
 		}
 		for key, value := range s.Environment {
 			if value != nil && regexp.MustCompile(`(?i)passw|secret|_pwd|token|api_key`).MatchString(key) && !strings.HasPrefix(*value, "/run/secrets/") {
@@ -66,7 +72,7 @@ func TestCompose(t *testing.T) {
 			if how.Condition == types.ServiceConditionHealthy && other.HealthCheck == nil {
 				t.Errorf("%s waits for the health of %s, which has no check", name, on)
 			}
-			if (how.Condition == types.ServiceConditionCompletedSuccessfully) != (other.Restart == "on-failure") {
+			if (how.Condition == types.ServiceConditionCompletedSuccessfully) != strings.HasPrefix(other.Restart, "on-failure:") {
 				t.Errorf("%s waits for %s to be %s", name, on, how.Condition)
 			}
 		}

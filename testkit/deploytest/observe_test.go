@@ -2,13 +2,18 @@ package deploytest
 
 import (
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,6 +34,7 @@ func expressions(t *testing.T) map[string]string {
 		Panels []struct {
 			Title   string
 			Targets []struct{ Expr string }
+			Panels  []any // of a row that is folded, in which nobody would look here
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(root, "deploy/grafana/imageport.json"))
@@ -39,6 +45,9 @@ func expressions(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	for _, p := range dashboard.Panels {
+		if len(p.Panels) > 0 {
+			t.Errorf("the row %s is folded", p.Title)
+		}
 		for i, target := range p.Targets {
 			found[p.Title+" "+string(rune('A'+i))] = target.Expr
 		}
@@ -57,6 +66,9 @@ func expressions(t *testing.T) map[string]string {
 			found["alert "+alert] = expr
 		}
 	}
+	if alerts := strings.Count(string(rules), "- alert: "); alerts != strings.Count(string(rules), " expr: ") || regexp.MustCompile(`expr: *[|>]`).Match(rules) {
+		t.Fatal("an alert has no expression on one line")
+	}
 	if len(found) < 30 {
 		t.Fatalf("only %d expressions", len(found))
 	}
@@ -67,7 +79,7 @@ func expressions(t *testing.T) map[string]string {
 // while.
 var rare = []string{
 	"imageport_jobs_running", "imageport_activity_failures_total", "imageport_gateway_denials_total", "imageport_activity_progress_bytes_total",
-	"imageport_ces", "imageport_ce_oldest_seconds", "imageport_sweep_findings_total",
+	"imageport_ces", "imageport_ce_oldest_seconds", "imageport_sweep_findings_total", "imageport_sweep_last_timestamp_seconds",
 	"temporal_workflow_task_execution_failed_total", "http_server_request_duration_seconds_count",
 }
 
@@ -100,6 +112,128 @@ func unknownNames(t *testing.T, metrics string) {
 			}
 		}
 	}
+}
+
+// known are the labels of our metrics, by the metric, and the words that the
+// package knows, as it has them in its source.
+func known(t *testing.T) (labels map[string][]string, words map[string]bool) {
+	t.Helper()
+	labels, words = map[string][]string{}, map[string]bool{}
+	texts := func(n ast.Node) (all []string) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				text, _ := strconv.Unquote(lit.Value) // the parser has read it
+				all = append(all, text)
+			}
+			return true
+		})
+		return all
+	}
+	for _, room := range []string{"observe", "job"} {
+		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range texts(file) {
+				words[text] = true
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				// Of a name, a help and labels.
+				if call, ok := n.(*ast.CallExpr); ok {
+					if all := texts(call); len(all) > 1 && strings.HasPrefix(all[0], "imageport_") {
+						labels[all[0]] = all[2:]
+					}
+				}
+				return true
+			})
+		}
+	}
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		words[strings.ToLower(level.String())] = true
+	}
+	if len(labels) < 15 {
+		t.Fatalf("only %d metrics were found", len(labels))
+	}
+	return labels, words
+}
+
+var (
+	grouping  = regexp.MustCompile(`\b(?:by|without|on|ignoring) \(([^)]*)\)`)
+	matcher   = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"([^"]*)"`)
+	annotated = regexp.MustCompile(`\$labels\.([a-z_]+)`)
+)
+
+// The labels that the dashboard and the alerts want are those of the metrics that
+// they are about, and may be what they want them to be. What an alert says is of
+// labels that its expression leaves.
+func TestLabels(t *testing.T) {
+	ours, words := known(t)
+	theirs := map[string][]string{ // of others' metrics
+		"temporal_workflow_task_execution_failed_total": {"workflow_type"},
+		"http_server_request_duration_seconds_count":    {"http_response_status_code"},
+	}
+	target := []string{"instance", "job"} // of every metric
+	for where, expr := range expressions(t) {
+		labels := slices.Clone(target)
+		for _, name := range metricName.FindAllString(expr, -1) {
+			of, ok := ours[name]
+			for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+				if base, is := strings.CutSuffix(name, suffix); is && !ok {
+					of = ours[base]
+				}
+			}
+			if labels = append(append(labels, of...), theirs[name]...); strings.HasSuffix(name, "_bucket") {
+				labels = append(labels, "le")
+			}
+		}
+		left := labels
+		for _, group := range grouping.FindAllStringSubmatch(expr, -1) {
+			left = strings.FieldsFunc(group[1], func(r rune) bool { return r == ',' || r == ' ' })
+			for _, label := range left {
+				if !slices.Contains(labels, label) {
+					t.Errorf("%s: there is no label %s to group by", where, label)
+				}
+			}
+		}
+		for _, m := range matcher.FindAllStringSubmatch(expr, -1) {
+			if !slices.Contains(labels, m[1]) {
+				t.Errorf("%s: there is no label %s to look for", where, m[1])
+			}
+			for _, word := range strings.Split(m[2], "|") {
+				if !slices.Contains([]string{"job", "activity"}, m[1]) && !words[word] {
+					t.Errorf("%s: %s is never %q", where, m[1], word)
+				}
+			}
+		}
+		for _, label := range annotated.FindAllStringSubmatch(annotations(t)[where], -1) {
+			if !slices.Contains(left, label[1]) {
+				t.Errorf("%s tells of the label %s, which it does not have", where, label[1])
+			}
+		}
+	}
+}
+
+// annotations are the texts of the alerts.
+func annotations(t *testing.T) map[string]string {
+	t.Helper()
+	rules, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/alerts.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, rule := range strings.Split(string(rules), "- alert: ")[1:] {
+		name, text, _ := strings.Cut(rule, "\n")
+		found["alert "+name] = text[strings.Index(text, "annotations:"):]
+	}
+	return found
 }
 
 // Activities that the dashboard names are there.

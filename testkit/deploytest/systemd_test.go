@@ -1,6 +1,7 @@
 package deploytest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,13 +33,16 @@ func TestSystemd(t *testing.T) {
 	if err := os.Link(program, filepath.Join(tree, "usr/local/bin/imageport")); err != nil {
 		t.Fatal(err)
 	}
-	for _, unit := range units {
-		name := filepath.Base(unit)
+	verify := func(name string) {
 		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--root="+tree, name).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
+	}
+	for _, unit := range units {
+		name := filepath.Base(unit)
+		verify(name)
 		// 10 is a service without any protection, and 100 its threshold.
-		disktest.Run(t, "systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", unit)
+		disktest.Run(t, "systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", unit)
 		text, err := os.ReadFile(unit)
 		if err != nil {
 			t.Fatal(err)
@@ -58,6 +62,30 @@ func TestSystemd(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "none.toml") {
 			t.Errorf("%s: %q: %v\n%s", name, line, err, out)
+		}
+	}
+
+	// What is for Compositing Engines of this machine only is not in the unit, but
+	// goes well with it.
+	const worker, more = "imageport-worker.service", "local-and-qemu.conf"
+	text, err := os.ReadFile(filepath.Join(dir, more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(tree, "etc/systemd/system", worker+".d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tree, "etc/systemd/system", worker+".d", more), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	verify(worker)
+	for _, at := range []struct {
+		threshold int
+		passes    bool
+	}{{20, false}, {25, true}} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--root="+tree, "--no-pager", fmt.Sprintf("--threshold=%d", at.threshold), worker).CombinedOutput()
+		if (err == nil) != at.passes {
+			t.Errorf("with %s, at %d: %v\n%s", more, at.threshold, err, out)
 		}
 	}
 }

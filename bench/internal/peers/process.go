@@ -3,6 +3,7 @@ package peers
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,11 +13,14 @@ import (
 	"time"
 )
 
-// Main runs a benchmark until it ends or is interrupted, and exits. It is given
-// a temporary directory, in dir if that is not empty.
-func Main(dir string, run func(ctx context.Context, dir string) error) {
+// Main reads the flags, to which it adds one, runs a benchmark until it ends or is
+// interrupted, and exits. The benchmark is given a temporary directory, whose name
+// must be short where Unix sockets go into it.
+func Main(run func(ctx context.Context, dir string) error) {
+	parent := flag.String("dir", "", "where the files go (default: the directory for temporary files)")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := within(dir, func(dir string) error { return run(ctx, dir) })
+	err := within(*parent, func(dir string) error { return run(ctx, dir) })
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
