@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -130,13 +129,13 @@ func (m *Machines) powerOn(vm guest.VM, dir string) (*running, error) {
 	g, err := m.start(vm.Name, dir, cmd)
 	control.closeTheirs()
 	if err != nil {
-		return nil, errors.Join(err, control.closeOurs())
+		return nil, errors.Join(err, control.Close())
 	}
 	go func() {
 		<-g.process.exited
-		_ = control.closeOurs() // nobody reads or writes any more
+		_ = control.Close() // nobody reads or writes any more
 	}()
-	if g.control, err = newMonitor(control.in, control.out); err != nil {
+	if g.control, err = newMonitor(control); err != nil {
 		g.process.kill()
 		return nil, fmt.Errorf("lab: VM %q: the machine did not start: %w; see %s", vm.Name, err, m.logFile(vm.Name))
 	}
@@ -186,9 +185,8 @@ func (m *Machines) Detach(vm string, d guest.Disk) error {
 
 // pipes are the standard input and output of a process, and our ends of them.
 type pipes struct {
-	in     io.WriteCloser
-	out    io.ReadCloser
-	theirs [2]*os.File
+	in, out *os.File
+	theirs  [2]*os.File
 }
 
 // newPipes gives the process both. They are not those of package exec, which
@@ -213,4 +211,11 @@ func (p *pipes) closeTheirs() {
 	}
 }
 
-func (p *pipes) closeOurs() error { return errors.Join(p.in.Close(), p.out.Close()) }
+// Read reads what the process writes.
+func (p *pipes) Read(b []byte) (int, error) { return p.out.Read(b) }
+
+// Write writes what the process reads.
+func (p *pipes) Write(b []byte) (int, error) { return p.in.Write(b) }
+
+// Close closes our ends.
+func (p *pipes) Close() error { return errors.Join(p.in.Close(), p.out.Close()) }

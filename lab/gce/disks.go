@@ -48,11 +48,6 @@ func (c *Cloud) insertDisk(r *request) (any, error) {
 	if err := r.decode(d); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
 	if err := checkMarks(d.GetName(), d.Labels, d.GetDescription()); err != nil {
 		return nil, err
 	}
@@ -151,11 +146,6 @@ func (c *Cloud) listDisks(r *request) (any, error) {
 }
 
 func (c *Cloud) deleteDisk(r *request) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
 	d := c.disks[place{r.Zone, r.Name}]
 	path := c.path("zones", r.Zone, "disks", r.Name)
 	switch {

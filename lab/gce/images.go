@@ -53,11 +53,6 @@ func (c *Cloud) insertImage(r *request) (any, error) {
 	if err := r.decode(m); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
 	if err := checkMarks(m.GetName(), m.Labels, m.GetDescription()); err != nil {
 		return nil, err
 	}
@@ -132,11 +127,6 @@ func (c *Cloud) getFromFamily(r *request) (any, error) {
 }
 
 func (c *Cloud) deleteImage(r *request) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
 	i := c.images[r.Name]
 	if i == nil {
 		return nil, notFound(c.path("global/images", r.Name))

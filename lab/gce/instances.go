@@ -131,11 +131,6 @@ func (c *Cloud) insertInstance(r *request) (any, error) {
 	if err := r.decode(in); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
 	if err := c.checkInstance(r, in); err != nil {
 		return nil, err
 	}
@@ -284,18 +279,9 @@ func filter(text string) (func(labels map[string]string) bool, error) {
 	return func(l map[string]string) bool { return l[key] == value }, nil
 }
 
-func (c *Cloud) setMetadata(r *request) (any, error) {
+func (c *Cloud) setMetadata(r *request, i *instance) (any, error) {
 	m := &computepb.Metadata{}
 	if err := r.decode(m); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
 		return nil, err
 	}
 	if m.GetFingerprint() != i.Metadata.GetFingerprint() {

@@ -84,16 +84,7 @@ func (c *Cloud) powerOff(i *instance) {
 	}
 }
 
-func (c *Cloud) startInstance(r *request) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
-		return nil, err
-	}
+func (c *Cloud) startInstance(r *request, i *instance) (any, error) {
 	if i.GetStatus() == running {
 		return c.start(r, "start", i.GetId(), i.GetSelfLink(), func() error { return nil }, func(*Fault) {}), nil
 	}
@@ -114,16 +105,7 @@ func (c *Cloud) startInstance(r *request) (any, error) {
 	}), nil
 }
 
-func (c *Cloud) stopInstance(r *request) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
-		return nil, err
-	}
+func (c *Cloud) stopInstance(r *request, i *instance) (any, error) {
 	i.busy = true
 	before := i.Status
 	i.Status = proto.String(stopping)
@@ -139,16 +121,7 @@ func (c *Cloud) stopInstance(r *request) (any, error) {
 	}), nil
 }
 
-func (c *Cloud) deleteInstance(r *request) (any, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
-		return nil, err
-	}
+func (c *Cloud) deleteInstance(r *request, i *instance) (any, error) {
 	return c.remove(r, i), nil
 }
 
@@ -255,18 +228,9 @@ func (c *Cloud) SetStatus(zone, name, status string) {
 	}
 }
 
-func (c *Cloud) attachDisk(r *request) (any, error) {
+func (c *Cloud) attachDisk(r *request, i *instance) (any, error) {
 	a := &computepb.AttachedDisk{}
 	if err := r.decode(a); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
 		return nil, err
 	}
 	at := place{r.Zone, last(a.GetSource())}
@@ -307,17 +271,8 @@ func (c *Cloud) attachDisk(r *request) (any, error) {
 	}), nil
 }
 
-func (c *Cloud) detachDisk(r *request) (any, error) {
+func (c *Cloud) detachDisk(r *request, i *instance) (any, error) {
 	device := r.raw.URL.Query().Get("deviceName")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if op := c.again(r); op != nil {
-		return op, nil
-	}
-	i, err := c.find(r)
-	if err != nil {
-		return nil, err
-	}
 	n := slices.IndexFunc(i.Disks, func(a *computepb.AttachedDisk) bool { return a.GetDeviceName() == device })
 	if n < 0 {
 		return nil, invalid("No attached disk found with device name '%s'", device)

@@ -20,6 +20,7 @@ const maxBody = 1 << 20
 type request struct {
 	Call
 	raw   *http.Request
+	body  []byte // when it was read
 	fault *Fault // of the operation that it starts
 }
 
@@ -30,28 +31,56 @@ type route struct {
 	handle      func(*Cloud, *request) (any, error)
 }
 
+// changing answers a call that starts an operation: once for each request id. do is
+// called with the lock held.
+func changing(do func(*Cloud, *request) (any, error)) func(*Cloud, *request) (any, error) {
+	return func(c *Cloud, r *request) (any, error) {
+		if err := r.read(); err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if op := c.again(r); op != nil {
+			return op, nil
+		}
+		return do(c, r)
+	}
+}
+
+// ofInstance is changing for an instance, which do has for its own until the
+// operation is done.
+func ofInstance(do func(*Cloud, *request, *instance) (any, error)) func(*Cloud, *request) (any, error) {
+	return changing(func(c *Cloud, r *request) (any, error) {
+		i, err := c.find(r)
+		if err != nil {
+			return nil, err
+		}
+		return do(c, r, i)
+	})
+}
+
 // routes are by method. The names of methods and permissions are the API's.
 var routes map[string]route
 
 func init() {
 	routes = map[string]route{
-		"compute.instances.insert":                         {[]string{"compute.instances.create"}, (*Cloud).insertInstance},
+		"compute.instances.insert":                         {[]string{"compute.instances.create"}, changing((*Cloud).insertInstance)},
 		"compute.instances.get":                            {[]string{"compute.instances.get"}, (*Cloud).getInstance},
 		"compute.instances.list":                           {[]string{"compute.instances.list"}, (*Cloud).listInstances},
-		"compute.instances.delete":                         {[]string{"compute.instances.delete"}, (*Cloud).deleteInstance},
-		"compute.instances.stop":                           {[]string{"compute.instances.stop"}, (*Cloud).stopInstance},
-		"compute.instances.start":                          {[]string{"compute.instances.start"}, (*Cloud).startInstance},
-		"compute.instances.setMetadata":                    {[]string{"compute.instances.setMetadata"}, (*Cloud).setMetadata},
-		"compute.instances.attachDisk":                     {[]string{"compute.instances.attachDisk", "compute.disks.use"}, (*Cloud).attachDisk},
-		"compute.instances.detachDisk":                     {[]string{"compute.instances.detachDisk", "compute.disks.use"}, (*Cloud).detachDisk},
-		"compute.disks.insert":                             {[]string{"compute.disks.create"}, (*Cloud).insertDisk},
+		"compute.instances.delete":                         {[]string{"compute.instances.delete"}, ofInstance((*Cloud).deleteInstance)},
+		"compute.instances.stop":                           {[]string{"compute.instances.stop"}, ofInstance((*Cloud).stopInstance)},
+		"compute.instances.start":                          {[]string{"compute.instances.start"}, ofInstance((*Cloud).startInstance)},
+		"compute.instances.setMetadata":                    {[]string{"compute.instances.setMetadata"}, ofInstance((*Cloud).setMetadata)},
+		"compute.instances.attachDisk":                     {[]string{"compute.instances.attachDisk", "compute.disks.use"}, ofInstance((*Cloud).attachDisk)},
+		"compute.instances.detachDisk":                     {[]string{"compute.instances.detachDisk", "compute.disks.use"}, ofInstance((*Cloud).detachDisk)},
+		"compute.disks.insert":                             {[]string{"compute.disks.create"}, changing((*Cloud).insertDisk)},
 		"compute.disks.get":                                {[]string{"compute.disks.get"}, (*Cloud).getDisk},
 		"compute.disks.list":                               {[]string{"compute.disks.list"}, (*Cloud).listDisks},
-		"compute.disks.delete":                             {[]string{"compute.disks.delete"}, (*Cloud).deleteDisk},
-		"compute.images.insert":                            {[]string{"compute.images.create"}, (*Cloud).insertImage},
+		"compute.disks.delete":                             {[]string{"compute.disks.delete"}, changing((*Cloud).deleteDisk)},
+		"compute.images.insert":                            {[]string{"compute.images.create"}, changing((*Cloud).insertImage)},
 		"compute.images.get":                               {[]string{"compute.images.get"}, (*Cloud).getImage},
 		"compute.images.getFromFamily":                     {[]string{"compute.images.get"}, (*Cloud).getFromFamily},
-		"compute.images.delete":                            {[]string{"compute.images.delete"}, (*Cloud).deleteImage},
+		"compute.images.delete":                            {[]string{"compute.images.delete"}, changing((*Cloud).deleteImage)},
 		"compute.images.testIamPermissions":                {nil, (*Cloud).testImage},
 		"compute.machineTypes.get":                         {[]string{"compute.machineTypes.get"}, (*Cloud).getMachineType},
 		"compute.subnetworks.testIamPermissions":           {nil, (*Cloud).testSubnetwork},
@@ -254,17 +283,24 @@ func (c *Cloud) hasZone(zone string) bool {
 	return false
 }
 
+// read reads the body, once.
+func (r *request) read() (err error) {
+	if r.body == nil {
+		r.body, err = io.ReadAll(io.LimitReader(r.raw.Body, maxBody+1))
+	}
+	if len(r.body) > maxBody {
+		return invalid("Request too big")
+	}
+	return err
+}
+
 // decode reads the body of a call into the SDK's message. What that does not have
 // is refused.
 func (r *request) decode(into proto.Message) error {
-	b, err := io.ReadAll(io.LimitReader(r.raw.Body, maxBody+1))
-	if err != nil {
+	if err := r.read(); err != nil {
 		return err
 	}
-	if len(b) > maxBody {
-		return invalid("Request too big")
-	}
-	if err := protojson.Unmarshal(b, into); err != nil {
+	if err := protojson.Unmarshal(r.body, into); err != nil {
 		return invalid("Invalid JSON payload received: %v", err)
 	}
 	return nil

@@ -101,6 +101,9 @@ func (v *VCenter) EndSessions() {
 	}
 }
 
+// Sessions counts the sessions that there are.
+func (v *VCenter) Sessions() int { return len(v.sessions()) }
+
 // sessions gives the keys of the sessions that there are.
 func (v *VCenter) sessions() []string {
 	_, manager := v.sessionManager()

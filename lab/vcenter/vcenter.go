@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -22,6 +21,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/lab/guest"
+	"imageport/lab/selfsigned"
 )
 
 // DefaultUsername is that of a vCenter's first administrator.
@@ -48,12 +48,12 @@ type Config struct {
 // VCenter is a simulated vCenter that listens. Its methods may be called at the
 // same time.
 type VCenter struct {
-	cfg         Config
-	model       *simulator.Model
-	server      *simulator.Server
-	certificate []byte            // DER
-	datastores  map[string]string // name -> directory
-	temporary   string            // Config.Dir if it is ours to remove
+	selfsigned.Certificate
+	cfg        Config
+	model      *simulator.Model
+	server     *simulator.Server
+	datastores map[string]string // name -> directory
+	temporary  string            // Config.Dir if it is ours to remove
 
 	privileges privileges
 	taskCount  atomic.Int64
@@ -88,14 +88,14 @@ func Start(cfg Config) (*VCenter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vcenter: listen address: %w", err)
 	}
-	certificate, err := selfSigned(host, time.Now())
+	certificate, err := selfsigned.New("imageport lab vCenter", time.Now(), host)
 	if err != nil {
 		return nil, fmt.Errorf("vcenter: certificate: %w", err)
 	}
 	v := &VCenter{
 		cfg:         cfg,
 		model:       simulator.VPX(),
-		certificate: certificate.Certificate[0],
+		Certificate: certificate,
 		datastores:  make(map[string]string),
 		privileges:  privileges{revoked: make(map[string]bool)},
 		delays:      make(map[string]time.Duration),
@@ -108,7 +108,7 @@ func Start(cfg Config) (*VCenter, error) {
 		v.Close()
 		return nil, fmt.Errorf("vcenter: %w", err)
 	}
-	if err := v.listen(certificate); err != nil {
+	if err := v.listen(); err != nil {
 		v.Close()
 		return nil, fmt.Errorf("vcenter: %w", err)
 	}
@@ -164,8 +164,8 @@ func (v *VCenter) build() error {
 }
 
 // listen begins to serve.
-func (v *VCenter) listen(certificate tls.Certificate) (err error) {
-	v.model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+func (v *VCenter) listen() (err error) {
+	v.model.Service.TLS = v.TLS()
 	v.model.Service.Listen = &url.URL{Host: v.cfg.Listen, User: url.UserPassword(v.cfg.Username, v.cfg.Password)}
 	// The simulator panics if it cannot listen.
 	defer func() {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"imageport/lab/guest"
+	"imageport/lab/selfsigned"
 )
 
 // DefaultUsername is that of a pool's first administrator.
@@ -75,15 +76,15 @@ var DefaultSRs = []SR{{Name: DefaultSR, SizeBytes: 4 << 40}, {Name: SharedSR, Si
 // Pool is a simulated pool that listens. Its methods may be called at the same
 // time.
 type Pool struct {
-	cfg         Config
-	dir         string
-	temporary   string // Config.Dir if it is ours to remove
-	certificate []byte // DER
-	doors       [2]*http.Server
-	addresses   [2]*net.TCPAddr
-	closing     chan struct{}
-	tasks       sync.WaitGroup
-	once        sync.Once
+	selfsigned.Certificate // of all hosts
+	cfg                    Config
+	dir                    string
+	temporary              string // Config.Dir if it is ours to remove
+	doors                  [2]*http.Server
+	addresses              [2]*net.TCPAddr
+	closing                chan struct{}
+	tasks                  sync.WaitGroup
+	once                   sync.Once
 
 	mu                sync.Mutex
 	closed            bool
@@ -159,14 +160,14 @@ func (p *Pool) open() error {
 	if p.addresses[1] != nil {
 		hosts = append(hosts, p.addresses[1].IP.String())
 	}
-	certificate, err := newCertificate(p.cfg.Now(), hosts...)
+	certificate, err := selfsigned.New("imageport lab XenServer", p.cfg.Now(), hosts...)
 	if err != nil {
 		for _, l := range listeners {
 			_ = l.Close()
 		}
 		return fmt.Errorf("certificate: %w", err)
 	}
-	p.certificate = certificate.Certificate[0]
+	p.Certificate = certificate
 	for i := range listeners {
 		p.doors[i] = &http.Server{
 			Handler:           &door{p: p, supporter: i == 1},
@@ -178,7 +179,7 @@ func (p *Pool) open() error {
 	}
 	p.build()
 	for i, l := range listeners {
-		secure := tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+		secure := tls.NewListener(l, p.TLS())
 		go func() { _ = p.doors[i].Serve(secure) }() // until Close
 	}
 	return nil

@@ -77,12 +77,10 @@ func TestActionsSuffice(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cloud.Only(role(t)...)
-	for _, verb := range []platformtest.Verb{
+	platformtest.Do(t, h,
 		platformtest.Check, platformtest.CheckDisk, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
 		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List,
-	} {
-		do(t, h, verb)
-	}
+	)
 }
 
 // Each action is missed, and named, by the check of what needs it.
@@ -106,7 +104,7 @@ func TestActionsMissing(t *testing.T) {
 			cfg.Appliance, cfg.Gallery, cfg.Image = "", "", managed
 		}
 		h.cloud.Revoke(a.ID)
-		err := testCall(h, verb).Do(t.Context(), h.open(t, cfg))
+		err := platformtest.NewCall(h, verb).Do(t.Context(), h.open(t, cfg))
 		h.cloud.Heal()
 		if a.For == "quota" {
 			if err != nil {

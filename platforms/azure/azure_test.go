@@ -26,10 +26,10 @@ func TestConfig(t *testing.T) {
 		Credential: func(context.Context, string) (azure.Credential, error) { return azure.Credential{}, nil },
 		Appliance:  "ce.vhd", Gallery: lab.GalleryID(),
 	}
-	if _, err := azure.New(good); err != nil {
-		t.Fatal(err)
-	}
-	for what, change := range map[string]func(*azure.Config){
+	platformtest.Refuses(t, good, func(c azure.Config) error {
+		_, err := azure.New(c)
+		return err
+	}, map[string]func(*azure.Config){
 		"no source of credentials": func(c *azure.Config) { c.Credential = nil },
 		"want either":              func(c *azure.Config) { c.Appliance = "" },
 		"belong together":          func(c *azure.Config) { c.Gallery = "" },
@@ -40,20 +40,21 @@ func TestConfig(t *testing.T) {
 		"VM size":                  func(c *azure.Config) { c.VMSize = "big one" },
 		"disk type":                func(c *azure.Config) { c.DiskType = "fast!" },
 		"poll interval":            func(c *azure.Config) { c.PollInterval = -1 },
-	} {
-		cfg := good
-		change(&cfg)
-		if _, err := azure.New(cfg); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), what) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
+	})
 }
 
 // What a request lacks, and what it must not ask for, is said by name.
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	for in, change := range map[string]func(*job.Target){
+	p, err := azure.New(h.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	platformtest.Refuses(t, h.where, func(w job.Target) error {
+		_, err := p.Open(t.Context(), w)
+		return err
+	}, map[string]func(*job.Target){
 		"no subscriptionId":           func(w *job.Target) { w.SubscriptionID = "" },
 		"subscriptionId: Azure has":   func(w *job.Target) { w.SubscriptionID = "mine" },
 		"no azureRegion":              func(w *job.Target) { w.AzureRegion = "" },
@@ -67,21 +68,7 @@ func TestOpenRefuses(t *testing.T) {
 		"azureVmSize":                 func(w *job.Target) { w.AzureVMSize = "a b" },
 		"usePublicIP":                 func(w *job.Target) { w.UsePublicIP = true },
 		"no platformCredentialId":     func(w *job.Target) { w.PlatformCredentialID = "" },
-	} {
-		where := h.where
-		change(&where)
-		p, err := azure.New(h.config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.Open(t.Context(), where); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), in) {
-			t.Errorf("%s: %v", in, err)
-		}
-	}
-	p, err := azure.New(h.config())
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +119,7 @@ func TestCredentials(t *testing.T) {
 	cfg.Credential = func(context.Context, string) (azure.Credential, error) {
 		return with(func(c *azure.Credential) { c.Secret = "wrong-secret" }), nil
 	}
-	err := testCall(h, platformtest.Check).Do(t.Context(), h.open(t, cfg))
+	err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.open(t, cfg))
 	if platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "AADSTS7000215") || strings.Contains(err.Error(), "wrong-secret") {
 		t.Errorf("a wrong secret: %v", err)
 	}
@@ -155,7 +142,7 @@ func certificate(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "imageport"}, NotAfter: deadline}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "imageport"}, NotAfter: platformtest.Deadline}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +188,7 @@ func TestCheckRefuses(t *testing.T) {
 		"another's gallery": {func(c *azure.Config, _ *job.Target) {
 			c.Gallery = strings.Replace(c.Gallery, "aaaa/", "aaab/", 1)
 		}, platforms.BadRequest, "shared with it"},
-		"no VHD":              {func(c *azure.Config, _ *job.Target) { c.Appliance += "x" }, platforms.BadRequest, "no such file"},
+		"no VHD":              {func(c *azure.Config, _ *job.Target) { c.Appliance += "x" }, platforms.NotFound, "no such file"},
 		"raw":                 {func(c *azure.Config, _ *job.Target) { c.Appliance = raw }, platforms.BadRequest, "whole MiB"},
 		"version":             {image(version), "", ""},
 		"managed image":       {image(managed), "", ""},
@@ -212,16 +199,16 @@ func TestCheckRefuses(t *testing.T) {
 	} {
 		cfg, where := h.config(), h.where
 		tc.change(&cfg, &where)
-		err := testCall(h, platformtest.Check).Do(t.Context(), open(t, cfg, where))
+		err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), open(t, cfg, where))
 		if platforms.KindOf(err) != tc.kind || err != nil && !strings.Contains(err.Error(), tc.in) {
 			t.Errorf("%s: %v; want %q with %q", what, err, tc.kind, tc.in)
 		}
 	}
 	h.cloud.SetCores(1)
-	if err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), "0 of 1 cores") {
+	if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), "0 of 1 cores") {
 		t.Errorf("no quota: %v", err)
 	}
-	if err := testCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
 		t.Errorf("no quota, Create: %v", err)
 	}
 	h.cloud.SetCores(2)
@@ -229,17 +216,17 @@ func TestCheckRefuses(t *testing.T) {
 		cfg, where := h.config(), h.where
 		image(id)(&cfg, &where)
 		d := open(t, cfg, where)
-		if err := testCall(h, platformtest.Create).Do(t.Context(), d); err != nil {
+		if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), d); err != nil {
 			t.Errorf("from %s: %v", id, err)
 		}
-		if err := testCall(h, platformtest.Check).Do(t.Context(), d); err != nil {
+		if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), d); err != nil {
 			t.Errorf("with the quota used up by the CE itself: %v", err)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 	where := h.where
 	where.VirtualNetworkSubnetName = "other"
-	if err := testCall(h, platformtest.Create).Do(t.Context(), open(t, h.config(), where)); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "subnets/other") {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), open(t, h.config(), where)); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "subnets/other") {
 		t.Errorf("no such subnet: %v", err)
 	}
 }
@@ -248,7 +235,7 @@ func TestCheckRefuses(t *testing.T) {
 func TestMachine(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	call := testCall(h, platformtest.Create)
+	call := platformtest.NewCall(h, platformtest.Create)
 	call.CE.Job = "ips/files/pvs/" + strings.Repeat("ü", 400) // longer than a tag may be
 	if err := call.Do(t.Context(), h.Open(t)); err != nil {
 		t.Fatal(err)
@@ -264,7 +251,7 @@ func TestMachine(t *testing.T) {
 			}
 			continue
 		}
-		if r.Tags["imageport-ce"] != call.CE.Name || r.Tags["imageport-owner"] != "location" || r.Tags["imageport-job"] == "" {
+		if r.Tags["imageport-ce"] != call.CE.Name || r.Tags["imageport-owner"] != call.CE.Owner || r.Tags["imageport-job"] == "" {
 			t.Errorf("%s %s has the tags %v", r.Kind, r.Name, r.Tags)
 		}
 		for name, value := range r.Tags {
@@ -302,18 +289,16 @@ func TestSameGroup(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.where.TargetDiskResourceGroupName = ""
-	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.KeepDisk, platformtest.Destroy} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.KeepDisk, platformtest.Destroy)
 	r, ok := h.resource("disk", "Disk-0")
 	if !ok || r.Group != lab.Group || r.State != "Succeeded" {
 		t.Errorf("there is %+v", h.cloud.Resources())
 	}
-	do(t, h, platformtest.Create) // it is not taken for something left behind
+	platformtest.Do(t, h, platformtest.Create) // it is not taken for something left behind
 	if _, ok := h.resource("disk", "Disk-0"); !ok {
 		t.Error("the next CE removed it")
 	}
-	do(t, h, platformtest.Destroy)
+	platformtest.Do(t, h, platformtest.Destroy)
 	if _, ok := h.resource("disk", "Disk-0"); !ok {
 		t.Error("it went with the next CE")
 	}
@@ -324,8 +309,8 @@ func TestGeneration(t *testing.T) {
 	t.Parallel()
 	for firmware, want := range map[job.Firmware]string{"": "", job.BIOS: "V1", job.UEFI: "V2"} {
 		h := newHarness(t)
-		do(t, h, platformtest.Create)
-		call := testCall(h, platformtest.AddDisk)
+		platformtest.Do(t, h, platformtest.Create)
+		call := platformtest.NewCall(h, platformtest.AddDisk)
 		call.Disk.Firmware = firmware
 		for _, verb := range []platformtest.Verb{platformtest.AddDisk, platformtest.KeepDisk} {
 			call.Verb = verb
@@ -345,6 +330,6 @@ func TestGeneration(t *testing.T) {
 		if !found {
 			t.Error("there is no disk")
 		}
-		do(t, h, platformtest.Destroy)
+		platformtest.Do(t, h, platformtest.Destroy)
 	}
 }

@@ -3,7 +3,6 @@ package azure_test
 import (
 	"cmp"
 	"context"
-	"flag"
 	"os"
 	"slices"
 	"testing"
@@ -27,19 +26,11 @@ import (
 // resource id of a version of an image with the appliance, in that region. The
 // application needs the role of docs/azure-role.json in all these groups.
 func TestConformance(t *testing.T) {
-	if os.Getenv("IMAGEPORT_AZURE_SUBSCRIPTION") != "" {
-		h := realHarness(t)
-		platformtest.Run(t, func(t *testing.T) platformtest.Harness { return h })
-		return
-	}
-	platformtest.Run(t, func(t *testing.T) platformtest.Harness { return newHarness(t) })
+	platformtest.RunOn(t, "IMAGEPORT_AZURE_SUBSCRIPTION", realHarness, newHarness)
 }
 
 func realHarness(t *testing.T) *anyHarness {
 	t.Helper()
-	if p := flag.Lookup("test.parallel").Value.String(); p != "1" {
-		t.Fatalf("there is one subscription for all cases: run with -parallel 1, not %s", p)
-	}
 	env := func(name string) string { return os.Getenv("IMAGEPORT_AZURE_" + name) }
 	where := job.Target{Platform: job.PlatformAzure, PlatformCredentialID: "azure"}
 	where.Azure = job.Azure{
@@ -57,7 +48,7 @@ func realHarness(t *testing.T) *anyHarness {
 		}
 	}
 	return &anyHarness{
-		world: newSubscription(t, where, env("IMAGE"), token, nil, 2*time.Second), where: where, config: config, planted: make(map[string]bool),
+		world: newSubscription(t, where, env("IMAGE"), token, nil, 2*time.Second), where: where, config: config,
 	}
 }
 
@@ -67,7 +58,7 @@ func TestSubscriptionSeen(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.AddDisk} {
-		call := testCall(h, verb)
+		call := platformtest.NewCall(h, verb)
 		if h.Outputs(t) != nil && verb == platformtest.AddDisk {
 			call.Disk = h.OutputDisk(1)
 		}

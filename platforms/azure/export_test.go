@@ -27,8 +27,8 @@ func Covers(pattern, action string) bool { return covers(pattern, action) }
 
 // Fill uploads a VHD to the page blob at an address with the right to write to it.
 func Fill(ctx context.Context, address, path string) error {
-	p := &Platform{cfg: Config{PollInterval: time.Second}, vhd: vhdFile{path: path}}
-	vhd, err := p.vhd.read(ctx)
+	p := &Platform{cfg: Config{PollInterval: time.Second}, vhd: newVHDFile(path)}
+	vhd, err := p.vhd.Read(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,39 +2,25 @@ package azure_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"imageport/job"
 	lab "imageport/lab/azure"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 )
 
 func (h *anyHarness) OutputDisk(n int) platforms.OutputDisk {
 	return platforms.OutputDisk{Name: fmt.Sprintf("Disk-%d", n), SizeBytes: 1 << 30}
 }
 
-func (h *anyHarness) OtherDisks() []platforms.OutputDisk { return otherDisks(h.OutputDisk) }
-
-func otherDisks(disk func(int) platforms.OutputDisk) []platforms.OutputDisk {
-	var all []platforms.OutputDisk
-	for i, change := range []func(*platforms.OutputDisk){
-		func(o *platforms.OutputDisk) { o.Format = platforms.VHDX },
-		func(o *platforms.OutputDisk) { o.Format = platforms.Raw },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThin },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThick },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionEagerZeroed },
-		func(o *platforms.OutputDisk) { o.SizeBytes += 1 << 20 },
-		func(o *platforms.OutputDisk) { o.SizeBytes *= 3 },
-	} {
-		o := disk(10 + i)
-		change(&o)
-		all = append(all, o)
-	}
-	return all
+func (h *anyHarness) OtherDisks() []platforms.OutputDisk {
+	odd, large := h.OutputDisk(20), h.OutputDisk(21)
+	odd.SizeBytes += 1 << 20
+	large.SizeBytes *= 3
+	return append(platformtest.EveryKind(h.OutputDisk), odd, large)
 }
 
 func (h *anyHarness) BadDiskNames() []string {
@@ -52,7 +38,7 @@ func (h *anyHarness) Outputs(testing.TB) []string {
 	h.world.Wait()
 	var names []string
 	for _, r := range h.world.Resources() {
-		if r.Kind == "disk" && !h.isPlanted(r.Name) && (r.Group == lab.OutputGroup || r.Tags["imageport-output"] != "") {
+		if r.Kind == "disk" && !h.planted.Has(r.Name) && (r.Group == lab.OutputGroup || r.Tags["imageport-output"] != "") {
 			names = append(names, r.Name)
 		}
 	}
@@ -62,7 +48,7 @@ func (h *anyHarness) Outputs(testing.TB) []string {
 
 func (h *anyHarness) PlantOutput(t testing.TB, name string) func() bool {
 	t.Helper()
-	h.plant(name)
+	h.planted.Add(name)
 	if err := h.world.AddDisk(lab.OutputGroup, name, 1<<30); err != nil {
 		t.Fatal(err)
 	}
@@ -93,30 +79,15 @@ func (h *harness) file(t testing.TB, disk string) string {
 
 func (h *harness) WriteDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, b []byte) {
 	t.Helper()
-	f, err := os.OpenFile(h.file(t, disk.Ref), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		t.Fatal(err)
-	}
+	platformtest.WriteFile(t, h.file(t, disk.Ref), at, b)
 }
 
 func (h *harness) ReadDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, n int) []byte {
+	t.Helper()
 	return h.ReadOutput(t, disk.Ref, at, n)
 }
 
 func (h *harness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
 	t.Helper()
-	f, err := os.Open(h.file(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, at); err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
-	return b
+	return platformtest.ReadFile(t, h.file(t, name), at, n)
 }

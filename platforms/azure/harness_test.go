@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"imageport/job"
 	"imageport/job/seed"
@@ -41,22 +38,32 @@ type world interface {
 // anyHarness is what can be done with any subscription.
 type anyHarness struct {
 	world
-	where  job.Target
-	config func() azure.Config
-
-	mu      sync.Mutex
-	planted map[string]bool // names of VMs and of disks
+	where   job.Target
+	config  func() azure.Config
+	planted platformtest.Names // of VMs and of disks
 }
 
 // harness is a simulated subscription of its own, with which more can be done.
 type harness struct {
 	*anyHarness
 	cloud *lab.Cloud
+	seen  atomic.Pointer[func(call string)] // is told of each call
 }
 
 func newHarness(t testing.TB) *harness { return newHarnessWith(t, lab.Config{}) }
 
 func newHarnessWith(t testing.TB, cfg lab.Config) *harness {
+	h := &harness{}
+	before := cfg.Before
+	cfg.Before = func(call string) error {
+		if see := h.seen.Load(); see != nil && call != "login" && call != "operation" {
+			(*see)(call)
+		}
+		if before != nil {
+			return before(call)
+		}
+		return nil
+	}
 	cfg.Dir = t.TempDir()
 	cloud, err := lab.Start(cfg)
 	if err != nil {
@@ -75,7 +82,8 @@ func newHarnessWith(t testing.TB, cfg lab.Config) *harness {
 			Appliance: vhd, Gallery: lab.GalleryID(), PollInterval: 8 * time.Millisecond, Transport: cloud,
 		}
 	}
-	return &harness{&anyHarness{world: cloud, where: cloud.Target("azure"), config: config, planted: make(map[string]bool)}, cloud}
+	h.anyHarness, h.cloud = &anyHarness{world: cloud, where: cloud.Target("azure"), config: config}, cloud
+	return h
 }
 
 // testVHD makes a fixed VHD of 9 MiB with something at its begin and its end.
@@ -101,77 +109,27 @@ func (h *anyHarness) open(t testing.TB, cfg azure.Config) *azure.Driver {
 func open(t testing.TB, cfg azure.Config, where job.Target) *azure.Driver {
 	t.Helper()
 	p, err := azure.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(context.Background()); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	d, err := p.Open(t.Context(), where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d.(*azure.Driver)
+	return platformtest.Opened[*azure.Driver](t, p, err, where)
 }
 
 func (h *anyHarness) Open(t testing.TB) platforms.Driver { return h.open(t, h.config()) }
 
-// deadError is what a dead worker's calls give.
-type deadError struct{}
-
-func (deadError) Error() string { return "the worker is dead" }
-
-// NonRetriable keeps the SDK from trying again.
-func (deadError) NonRetriable() {}
-
-// cutter lets some calls through that change something, and then none at all,
-// as a process that has died makes none.
-type cutter struct {
-	policy.Transporter
-	mu   sync.Mutex
-	left int
-	dead bool
-}
-
-func (c *cutter) Do(req *http.Request) (*http.Response, error) {
-	c.mu.Lock()
-	changes := req.Method != http.MethodGet && req.URL.Hostname() != "login.microsoftonline.com"
-	if c.left == 0 {
-		// What the last one has started goes on without us.
-		c.dead = true
-	} else if changes {
-		c.left--
-	}
-	dead := c.dead
-	c.mu.Unlock()
-	if dead {
-		return nil, deadError{}
-	}
-	return c.Transporter.Do(req)
-}
-
 func (h *anyHarness) Cut(t testing.TB, call platformtest.Call, n int) bool {
 	t.Helper()
-	cfg := h.config()
-	if cfg.Transport == nil {
-		cfg.Transport = http.DefaultClient
-	}
-	c := &cutter{Transporter: cfg.Transport, left: n + 1}
-	cfg.Transport = c
-	err := call.Do(t.Context(), h.open(t, cfg))
-	if c.dead {
-		if dead := (deadError{}); !errors.As(err, &dead) {
-			t.Fatalf("%s of a worker that died: %v", call.Verb, err)
+	return platformtest.CutBy(t, call, n, func(c *platformtest.Cutter) platforms.Driver {
+		cfg := h.config()
+		inner := cfg.Transport
+		if inner == nil {
+			inner = http.DefaultClient
 		}
-		h.world.Wait()
-		return false
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", call.Verb, err)
-	}
-	return true
+		cfg.Transport = transport(func(req *http.Request) (*http.Response, error) {
+			if err := c.Call(req.Method != http.MethodGet && req.URL.Hostname() != "login.microsoftonline.com"); err != nil {
+				return nil, err
+			}
+			return inner.Do(req)
+		})
+		return h.open(t, cfg)
+	}, h.world.Wait)
 }
 
 // resource gives what is there of that kind and name, in whatever group.
@@ -192,20 +150,8 @@ func (h *anyHarness) Kill(t testing.TB, name string) {
 	h.world.GuestEnded(name)
 }
 
-func (h *anyHarness) plant(name string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.planted[name] = true
-}
-
-func (h *anyHarness) isPlanted(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.planted[name]
-}
-
 func (h *anyHarness) Plant(_ testing.TB, name string) func() bool {
-	h.plant(name)
+	h.planted.Add(name)
 	h.world.AddMachine(lab.Group, name)
 	return h.intact("virtualMachine", name)
 }
@@ -234,7 +180,7 @@ func (h *anyHarness) Leftovers(testing.TB) []string {
 	h.world.Wait() // what is being removed is not left behind
 	var left []string
 	for _, r := range h.world.Resources() {
-		if r.Kind == "imageVersion" && r.State == "Succeeded" || h.isPlanted(r.Name) || h.isOutput(r) {
+		if r.Kind == "imageVersion" && r.State == "Succeeded" || h.planted.Has(r.Name) || h.isOutput(r) {
 			continue
 		}
 		left = append(left, r.Kind+" "+r.Group+"/"+r.Name+" "+r.State)
@@ -288,12 +234,79 @@ func (h *harness) Fail(_ testing.TB, call platformtest.Call, kind platforms.Kind
 	return h.cloud.Heal
 }
 
+func (h *harness) Open(t testing.TB) platforms.Driver {
+	h.seen.Store(nil)
+	return h.anyHarness.Open(t)
+}
+
+func (h *harness) Watch(t testing.TB, see func(method string)) platforms.Driver {
+	d := h.Open(t)
+	h.seen.Store(&see)
+	return d
+}
+
+func (h *harness) Breaks(_ testing.TB, _ platformtest.Verb, call string, _ int) []platformtest.Break {
+	var all []platformtest.Break
+	for _, f := range []struct {
+		fault lab.Fault
+		later bool // it strikes operations only
+		kinds []platforms.Kind
+	}{
+		{throttled, false, []platforms.Kind{platforms.Busy}},
+		{forbidden, false, []platforms.Kind{platforms.Denied}},
+		{overQuota, false, []platforms.Kind{platforms.Full}},
+		{lab.Fault{Status: 409, Code: "Conflict", Message: "busy"}, false, []platforms.Kind{"", platforms.Busy}},
+		{lab.Fault{Status: 500, Code: "InternalServerError", Message: "x"}, false, []platforms.Kind{"", platforms.Busy}},
+		{exhausted, true, []platforms.Kind{"", platforms.Full}},
+		{unexpected, true, []platforms.Kind{"", platforms.Internal}},
+	} {
+		if call == "blob" && !f.later && f.fault.Status != 500 {
+			continue // that is another service, with errors of its own
+		}
+		if f.fault.Status == 403 && (strings.HasPrefix(call, "VirtualMachineSizes") || strings.HasPrefix(call, "Usage")) {
+			f.kinds = append(f.kinds, "") // without the right to see sizes and quotas, they are not checked
+		}
+		all = append(all, platformtest.Break{Name: f.fault.Code, Kinds: f.kinds, RetryAfter: f.fault.RetryAfter, Once: func() func() {
+			if f.later {
+				h.cloud.FailLater(call, f.fault, 1)
+			} else {
+				h.cloud.Fail(call, f.fault, 1)
+			}
+			return h.cloud.Heal
+		}})
+	}
+	return all
+}
+
+func (h *harness) Forget(testing.TB) { h.cloud.RemoveImages() }
+
+func (h *harness) Shared(testing.TB) []string {
+	var images []string
+	for _, r := range h.cloud.Resources() {
+		if r.Kind == "imageVersion" {
+			images = append(images, r.Name)
+		}
+	}
+	return images
+}
+
+func (h *harness) Boots(t testing.TB, ce string) {
+	t.Helper()
+	for _, r := range h.cloud.Resources() {
+		if r.Kind != "disk" || r.AttachedTo != ce {
+			continue
+		}
+		if b := h.ReadOutput(t, r.Name, 9<<20-5, 5); string(b) != "end\x00\x00" {
+			t.Errorf("%s ends with %q", r.Name, b)
+		}
+		return
+	}
+	t.Errorf("%s has no disk", ce)
+}
+
 func (h *harness) Delay(_ testing.TB, d time.Duration) {
 	h.cloud.Hold("VirtualMachinesClient.BeginCreateOrUpdate", d)
 }
-
-// verbs are all that the driver has, sorted.
-func verbs() []platformtest.Verb { return slices.Sorted(maps.Keys(critical)) }
 
 var (
 	_ platformtest.OutputHarness = (*anyHarness)(nil)
@@ -302,8 +315,6 @@ var (
 	_ platformtest.Faulty        = (*harness)(nil)
 	_ platformtest.Sessions      = (*harness)(nil)
 	_ platformtest.Slow          = (*harness)(nil)
+	_ platformtest.Breaking      = (*harness)(nil)
+	_ platformtest.Booting       = (*harness)(nil)
 )
-
-func deadlineContext(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), d)
-}

@@ -66,12 +66,12 @@ func (d *Driver) image(ctx context.Context, ce platforms.Spec) (string, error) {
 	if err := d.sameSubscription(); err != nil {
 		return "", err
 	}
-	vhd, err := d.p.vhd.read(ctx)
+	vhd, err := d.p.vhd.Read(ctx)
 	if err != nil {
 		return "", err
 	}
 	name := versionName(vhd.digest)
-	release, err := d.p.hold(ctx, name)
+	release, err := d.p.uploads.Take(ctx, name)
 	if err != nil {
 		return "", err
 	}
@@ -111,23 +111,6 @@ func (d *Driver) sameSubscription() error {
 		return platforms.Errorf(platforms.BadRequest, "the gallery of the worker's configuration is in the subscription %s, the CE is to be in %s: configure an image that is shared with it", d.p.source.subscription, d.subscription)
 	}
 	return nil
-}
-
-// hold lets one at a time make a version.
-func (p *Platform) hold(ctx context.Context, version string) (release func(), err error) {
-	p.mu.Lock()
-	lock, ok := p.uploads[version]
-	if !ok {
-		lock = make(chan struct{}, 1)
-		p.uploads[version] = lock
-	}
-	p.mu.Unlock()
-	select {
-	case lock <- struct{}{}:
-		return func() { <-lock }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // awaitVersion gives the version of that name when nothing is under way with it,
@@ -255,7 +238,7 @@ func (d *Driver) checkImage(ctx context.Context) error {
 		if err := d.sameSubscription(); err != nil {
 			return err
 		}
-		if _, err := d.p.vhd.read(ctx); err != nil {
+		if _, err := d.p.vhd.Read(ctx); err != nil {
 			return err
 		}
 		g := d.p.source

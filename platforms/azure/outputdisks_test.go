@@ -1,6 +1,7 @@
 package azure_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +18,15 @@ func TestNameTakenAtLast(t *testing.T) {
 	var h *harness
 	taken := false
 	h = newHarnessWith(t, lab.Config{Before: func(call string) error {
-		if call == "DisksClient.BeginCreateOrUpdate" && h.Attached(t, testCall(h, platformtest.Find).CE.Name) == 0 && taken {
+		if call == "DisksClient.BeginCreateOrUpdate" && h.Attached(t, platformtest.NewCall(h, platformtest.Find).CE.Name) == 0 && taken {
 			taken = false
 			return h.cloud.AddDisk(lab.OutputGroup, "DISK-0", 1<<30)
 		}
 		return nil
 	}})
-	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk)
 	taken = true
-	err := testCall(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t))
+	err := platformtest.NewCall(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t))
 	if platforms.KindOf(err) != platforms.Foreign || taken {
 		t.Errorf("the name was taken: %v", err)
 	}
@@ -35,8 +34,8 @@ func TestNameTakenAtLast(t *testing.T) {
 		t.Errorf("what was made by somebody else is now %+v", r)
 	}
 	h.cloud.Remove(lab.OutputGroup, "Disk-0")
-	do(t, h, platformtest.KeepDisk)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.KeepDisk)
+	platformtest.Clean(t, h)
 }
 
 // A copy that failed is no output: it is made again, or goes with the CE.
@@ -44,18 +43,16 @@ func TestFailedCopy(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for _, next := range []platformtest.Verb{platformtest.KeepDisk, platformtest.Destroy, platformtest.List} {
-		for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk} {
-			do(t, h, verb)
-		}
+		platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk)
 		h.cloud.FailLater("DisksClient.BeginCreateOrUpdate", exhausted, 1)
-		if err := testCall(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
+		if err := platformtest.NewCall(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
 			t.Fatalf("it fails by %v", err)
 		}
 		r, ok := h.resource("disk", "Disk-0")
 		if !ok || r.State != "Failed" {
 			t.Fatalf("there is %+v", r)
 		}
-		ce := testCall(h, platformtest.Find).CE.Name
+		ce := platformtest.NewCall(h, platformtest.Find).CE.Name
 		if next == platformtest.List { // of a CE of which nothing else is left
 			h.cloud.DeleteMachine(lab.Group, ce)
 			for _, r := range h.cloud.Resources() {
@@ -68,12 +65,12 @@ func TestFailedCopy(t *testing.T) {
 				t.Errorf("listed are %+v, %v", listed, err)
 			}
 		} else {
-			do(t, h, next)
+			platformtest.Do(t, h, next)
 		}
 		if r, ok := h.resource("disk", "Disk-0"); next == platformtest.KeepDisk && r.State != "Succeeded" || next == platformtest.Destroy && ok {
 			t.Errorf("after %s there is %+v", next, r)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }
 
@@ -81,11 +78,9 @@ func TestFailedCopy(t *testing.T) {
 func TestKeptDisk(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk)
 	r, ok := h.resource("disk", "Disk-0")
-	call := testCall(h, platformtest.Find)
+	call := platformtest.NewCall(h, platformtest.Find)
 	if !ok || r.Tags["imageport-kept-from"] != call.CE.Name || r.Tags["imageport-job"] != call.CE.Job || r.Tags["imageport-owner"] != call.CE.Owner || r.Tags["imageport-ce"] != "" {
 		t.Errorf("it is %+v", r)
 	}
@@ -93,7 +88,7 @@ func TestKeptDisk(t *testing.T) {
 	if platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "kept already") {
 		t.Errorf("add it again: %v", err)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // A call that has been sent is waited for some time when its context ends: what
@@ -101,17 +96,17 @@ func TestKeptDisk(t *testing.T) {
 func TestCallOutlastsContext(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Destroy)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Destroy)
 	h.cloud.Hold("VirtualMachinesClient.BeginCreateOrUpdate", 400*time.Millisecond)
-	ctx, cancel := deadlineContext(t, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	call := testCall(h, platformtest.Create)
+	call := platformtest.NewCall(h, platformtest.Create)
 	if err := call.Do(ctx, h.Open(t)); platforms.KindOf(err) != platforms.Busy {
 		t.Errorf("cancelled: %v", err)
 	}
 	if _, ok := h.resource("virtualMachine", call.CE.Name); !ok {
 		t.Error("it comes late")
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }

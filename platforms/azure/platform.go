@@ -17,6 +17,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 	"imageport/platforms/patience"
 )
 
@@ -58,12 +59,12 @@ const (
 type Platform struct {
 	cfg    Config
 	source imageSource
-	vhd    vhdFile
+	vhd    *appliancefile.File[vhdContent]
 
 	mu      sync.Mutex
 	clients map[clientKey]*client
 	closed  bool
-	uploads map[string]chan struct{} // held by who uploads that version
+	uploads appliancefile.Turns // by the version
 }
 
 // clientKey is what clients are shared by.
@@ -103,8 +104,8 @@ func New(cfg Config) (*Platform, error) {
 	cfg.DiskType = cmp.Or(cfg.DiskType, defaultDiskType)
 	cfg.PollInterval = cmp.Or(cfg.PollInterval, defaultPoll)
 	p := &Platform{
-		cfg: cfg, vhd: vhdFile{path: cfg.Appliance},
-		clients: make(map[clientKey]*client), uploads: make(map[string]chan struct{}),
+		cfg: cfg, vhd: newVHDFile(cfg.Appliance),
+		clients: make(map[clientKey]*client),
 	}
 	switch {
 	case cfg.Credential == nil:

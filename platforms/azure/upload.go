@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"sync"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -23,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
 	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 )
 
 const (
@@ -43,53 +42,25 @@ const (
 	sasSeconds = 3600
 )
 
-// vhdFile is the appliance, which is read again only when it has changed.
-type vhdFile struct {
-	path string
-
-	mu       sync.Mutex
-	modified time.Time
-	content  vhdContent
-}
-
 // vhdContent says what is in a fixed VHD.
 type vhdContent struct {
-	path   string
 	size   int64 // with the footer
 	digest [sha256.Size]byte
 }
 
-func (f *vhdFile) read(ctx context.Context) (vhdContent, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	refuse := func(err error) (vhdContent, error) {
-		return vhdContent{}, platforms.Errorf(platforms.BadRequest, "the appliance's VHD: %w", err)
-	}
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return refuse(err)
-	}
-	if f.content.size == info.Size() && f.modified.Equal(info.ModTime()) {
-		return f.content, nil
-	}
-	file, err := os.Open(f.path)
-	if err != nil {
-		return refuse(err)
-	}
-	defer file.Close()
-	if err := checkVHD(file, info.Size()); err != nil {
-		return refuse(fmt.Errorf("%s: %w", f.path, err))
-	}
-	h := sha256.New()
-	if _, err := io.Copy(h, &interruptible{ctx, io.NewSectionReader(file, 0, info.Size())}); err != nil {
-		if ctx.Err() != nil {
-			return vhdContent{}, ctx.Err()
-		}
-		return refuse(err)
-	}
-	f.content, f.modified = vhdContent{path: f.path, size: info.Size()}, info.ModTime()
-	h.Sum(f.content.digest[:0])
-	return f.content, nil
+// newVHDFile gives the appliance's VHD at the path.
+func newVHDFile(path string) *appliancefile.File[vhdContent] {
+	return appliancefile.New(appliancefile.Kind{Name: "VHD", Format: "vhd", Section: "azure"}, path,
+		func(ctx context.Context, file *os.File, size int64) (vhd vhdContent, err error) {
+			if err := checkVHD(file, size); err != nil {
+				return vhd, err
+			}
+			h := sha256.New()
+			_, err = io.Copy(h, appliancefile.Until(ctx, io.NewSectionReader(file, 0, size)))
+			vhd.size = size
+			h.Sum(vhd.digest[:0])
+			return vhd, err
+		})
 }
 
 // errNotVHD says that a file is no VHD that Azure takes.
@@ -111,19 +82,6 @@ func checkVHD(r io.ReaderAt, size int64) error {
 		return fmt.Errorf("%w: its disk type, at offset %d, is %d, want %d", errNotVHD, size-footerBytes+typeAt, footer[typeAt], typeFixed)
 	}
 	return nil
-}
-
-// interruptible reads until its context ends.
-type interruptible struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r *interruptible) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }
 
 // upload makes a disk with the VHD's content, and gives its id. A disk that an
@@ -193,9 +151,9 @@ func (d *Driver) revoke(ctx context.Context, group, name string) error {
 // which a new blob is full of. The address carries the right to it: it must not
 // appear in an error.
 func (p *Platform) fill(ctx context.Context, address string, vhd vhdContent) error {
-	f, err := os.Open(vhd.path)
+	f, err := p.vhd.Open()
 	if err != nil {
-		return platforms.Errorf(platforms.BadRequest, "the appliance's VHD: %w", err)
+		return err
 	}
 	defer f.Close()
 	client, err := pageblob.NewClientWithNoCredential(address, &pageblob.ClientOptions{ClientOptions: policy.ClientOptions{

@@ -22,9 +22,9 @@ func TestApplicationDefault(t *testing.T) {
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 	h.cfg.Credential = credential(Credential{ApplicationDefault: true, ProjectID: h.cloud.Project()})
-	do(t, h, platformtest.Check)
+	platformtest.Do(t, h, platformtest.Check)
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file+"x")
-	if err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "application default credentials") {
+	if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "application default credentials") {
 		t.Errorf("%v", err)
 	}
 }
@@ -40,7 +40,7 @@ func TestBadKeys(t *testing.T) {
 		"another account": bytes.ReplaceAll(h.cloud.KeyJSON(), []byte(h.cloud.Account()), []byte(stranger.Account())),
 	} {
 		h.cfg.Credential = credential(Credential{KeyJSON: key, ProjectID: h.cloud.Project()})
-		err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
+		err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
 		if platforms.KindOf(err) != platforms.Denied || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -55,11 +55,11 @@ func TestUnreachable(t *testing.T) {
 	h.cfg.Wrap = func(http.RoundTripper) http.RoundTripper {
 		return tripper(func(*http.Request) (*http.Response, error) { return nil, broken })
 	}
-	if err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !errors.Is(err, broken) {
+	if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
 	h.cfg.Wrap, h.cfg.Endpoint = nil, "http://127.0.0.1:1"
-	if err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy {
+	if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy {
 		t.Errorf("%v", err)
 	}
 }
@@ -69,7 +69,7 @@ func TestRefusedToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cloud.Inject("compute.instances.get", gce.Fault{Status: http.StatusUnauthorized, Reason: "authError", Message: "Invalid Credentials"}, 0)
-	if err := testCall(h, platformtest.Find).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "HTTP 401") {
+	if err := platformtest.NewCall(h, platformtest.Find).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "HTTP 401") {
 		t.Errorf("%v", err)
 	}
 }

@@ -25,7 +25,7 @@ func (d *Driver) check(ctx context.Context, ce platforms.Spec) error {
 	use := forImage
 	if d.p.cfg.Appliance != "" {
 		use = forAppliance
-		if _, err := d.p.appliance.digest(ctx); err != nil {
+		if _, err := d.p.appliance.Read(ctx); err != nil {
 			return err
 		}
 	}

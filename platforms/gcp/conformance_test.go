@@ -2,7 +2,6 @@ package gcp
 
 import (
 	"crypto/rand"
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -23,19 +22,11 @@ import (
 // disks in those zones: what is there counts as left behind. Output disks are called
 // imageport-test-…, and are removed.
 func TestConformance(t *testing.T) {
-	if os.Getenv("IMAGEPORT_GCP_PROJECT") != "" {
-		h := realHarness(t)
-		platformtest.Run(t, func(t *testing.T) platformtest.Harness { return h })
-		return
-	}
-	platformtest.Run(t, func(t *testing.T) platformtest.Harness { return newHarness(t) })
+	platformtest.RunOn(t, "IMAGEPORT_GCP_PROJECT", realHarness, newHarness)
 }
 
 func realHarness(t *testing.T) *harness {
 	t.Helper()
-	if p := flag.Lookup("test.parallel").Value.String(); p != "1" {
-		t.Fatalf("there is one project for all cases: run with -parallel 1, not %s", p)
-	}
 	env := func(name string) string { return os.Getenv("IMAGEPORT_GCP_" + name) }
 	cred := Credential{ProjectID: env("PROJECT"), ApplicationDefault: env("KEY") == ""}
 	if file := env("KEY"); file != "" {
@@ -54,7 +45,7 @@ func realHarness(t *testing.T) *harness {
 	if cfg.Image == "" {
 		cfg.Appliance = os.Getenv("IMAGEPORT_APPLIANCE")
 	}
-	h := &harness{cfg: cfg, where: where, place: "imageport-test-" + strings.ToLower(rand.Text()[:8]), planted: make(map[string]bool)}
+	h := &harness{cfg: cfg, where: where, place: "imageport-test-" + strings.ToLower(rand.Text()[:8])}
 	h.eye = h.open(t, cfg, where)
 	return h
 }

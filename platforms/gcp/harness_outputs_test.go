@@ -3,7 +3,6 @@ package gcp
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,31 +10,16 @@ import (
 	"cloud.google.com/go/compute/apiv1/computepb"
 	"google.golang.org/protobuf/proto"
 
-	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 )
 
 func (h *harness) OutputDisk(n int) platforms.OutputDisk {
 	return platforms.OutputDisk{Name: fmt.Sprintf("%s-disk-%d", h.place, n), SizeBytes: gib}
 }
 
-func (h *harness) OtherDisks() []platforms.OutputDisk {
-	var all []platforms.OutputDisk
-	for i, change := range []func(*platforms.OutputDisk){
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThin },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThick },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionEagerZeroed },
-		func(o *platforms.OutputDisk) { o.Format = platforms.Raw },
-		func(o *platforms.OutputDisk) { o.Format = platforms.VMDK },
-		func(o *platforms.OutputDisk) { o.Format = platforms.VHDX },
-	} {
-		o := h.OutputDisk(10 + i)
-		change(&o)
-		all = append(all, o)
-	}
-	return all
-}
+func (h *harness) OtherDisks() []platforms.OutputDisk { return platformtest.EveryKind(h.OutputDisk) }
 
 func (h *harness) BadDiskNames() []string {
 	return []string{
@@ -47,7 +31,7 @@ func (h *harness) BadDiskNames() []string {
 // isOutput reports whether a disk is an output, complete or not.
 func (h *harness) isOutput(d *computepb.Disk) bool {
 	partial := len(d.GetName()) > 15 && seed.ValidName(d.GetName()[:15])
-	return (partial || strings.HasPrefix(d.GetName(), h.place+"-")) && !h.isPlanted(d.GetName())
+	return (partial || strings.HasPrefix(d.GetName(), h.place+"-")) && !h.planted.Has(d.GetName())
 }
 
 func (h *harness) Outputs(t testing.TB) []string {
@@ -64,7 +48,7 @@ func (h *harness) Outputs(t testing.TB) []string {
 
 func (h *harness) PlantOutput(t testing.TB, name string) func() bool {
 	t.Helper()
-	h.plant(name)
+	h.planted.Add(name)
 	zone := h.eye.place.zones[0] // a name is taken in the zone that the CE is in
 	if h.cloud != nil {
 		if err := h.cloud.MakeDisk(zone, name, gib); err != nil {
@@ -122,30 +106,15 @@ func (h *simHarness) file(t testing.TB, name string) string {
 
 func (h *simHarness) WriteDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, b []byte) {
 	t.Helper()
-	f, err := os.OpenFile(h.file(t, disk.Ref), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		t.Fatal(err)
-	}
+	platformtest.WriteFile(t, h.file(t, disk.Ref), at, b)
 }
 
 func (h *simHarness) ReadDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, n int) []byte {
+	t.Helper()
 	return h.ReadOutput(t, disk.Ref, at, n)
 }
 
 func (h *simHarness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
 	t.Helper()
-	f, err := os.Open(h.file(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, at); err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
-	return b
+	return platformtest.ReadFile(t, h.file(t, name), at, n)
 }

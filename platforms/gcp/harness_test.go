@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,18 +28,19 @@ import (
 
 // harness is a project, with what can be done to any.
 type harness struct {
-	cfg   Config // without what differs from driver to driver
-	where job.Target
-	eye   *Driver // the test's own
-	cloud *gce.Cloud
-	place string // what the names of output disks begin with
-
-	mu      sync.Mutex
-	planted map[string]bool // names of instances and disks
+	cfg     Config // without what differs from driver to driver
+	where   job.Target
+	eye     *Driver // the test's own
+	cloud   *gce.Cloud
+	place   string             // what the names of output disks begin with
+	planted platformtest.Names // of instances and disks
 }
 
 // simHarness is a simulated project, with which more can be done.
-type simHarness struct{ *harness }
+type simHarness struct {
+	*harness
+	hook atomic.Pointer[func(gce.Call) error] // is asked before each call
+}
 
 // startCloud starts a cloud for the test.
 func startCloud(t testing.TB, cfg gce.Config) *gce.Cloud {
@@ -52,10 +54,18 @@ func startCloud(t testing.TB, cfg gce.Config) *gce.Cloud {
 	return c
 }
 
-func newHarness(t testing.TB) *simHarness { return harnessOf(t, startCloud(t, gce.Config{})) }
+func newHarness(t testing.TB) *simHarness { return newHarnessWith(t, gce.Config{}) }
 
-func harnessOf(t testing.TB, cloud *gce.Cloud) *simHarness {
+func newHarnessWith(t testing.TB, cfg gce.Config) *simHarness {
 	t.Helper()
+	sim := &simHarness{}
+	cfg.Before = func(c gce.Call) error {
+		if hook := sim.hook.Load(); hook != nil {
+			return (*hook)(c)
+		}
+		return nil
+	}
+	cloud := startCloud(t, cfg)
 	zones := cloud.Zones()
 	where := job.Target{Platform: job.PlatformGCP, PlatformCredentialID: "gcp"}
 	where.GCP = job.GCP{
@@ -69,10 +79,11 @@ func harnessOf(t testing.TB, cloud *gce.Cloud) *simHarness {
 			Bucket:       cloud.Bucket(),
 			PollInterval: 4 * time.Millisecond, Endpoint: cloud.URL(),
 		},
-		where: where, cloud: cloud, place: "output", planted: make(map[string]bool),
+		where: where, cloud: cloud, place: "output",
 	}
 	h.eye = h.open(t, h.cfg, where)
-	return &simHarness{h}
+	sim.harness = h
+	return sim
 }
 
 func credential(c Credential) func(context.Context, string) (Credential, error) {
@@ -130,22 +141,41 @@ func TestMain(m *testing.M) {
 func (h *harness) open(t testing.TB, cfg Config, where job.Target) *Driver {
 	t.Helper()
 	p, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(context.Background()); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	d, err := p.Open(t.Context(), where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d.(*Driver)
+	return platformtest.Opened[*Driver](t, p, err, where)
 }
 
 func (h *harness) Open(t testing.TB) platforms.Driver { return h.open(t, h.cfg, h.where) }
+
+// tripper makes a function a http.RoundTripper.
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// changes reports whether a call may change something.
+func changes(r *http.Request) bool {
+	for _, end := range []string{"/wait", "estIamPermissions", "/token"} {
+		if strings.HasSuffix(r.URL.Path, end) {
+			return false
+		}
+	}
+	return r.Method != http.MethodGet
+}
+
+func (h *harness) Cut(t testing.TB, call platformtest.Call, n int) bool {
+	t.Helper()
+	return platformtest.CutBy(t, call, n, func(c *platformtest.Cutter) platforms.Driver {
+		cfg := h.cfg
+		cfg.Wrap = func(inner http.RoundTripper) http.RoundTripper {
+			return tripper(func(r *http.Request) (*http.Response, error) {
+				if err := c.Call(changes(r)); err != nil {
+					return nil, err
+				}
+				return inner.RoundTrip(r)
+			})
+		}
+		return h.open(t, cfg, h.where)
+	}, func() { h.quiet(t) })
+}
 
 // quiet waits until nothing that was started is under way.
 func (h *harness) quiet(t testing.TB) {
@@ -230,21 +260,9 @@ func (h *harness) Kill(t testing.TB, name string) {
 	}
 }
 
-func (h *harness) plant(name string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.planted[name] = true
-}
-
-func (h *harness) isPlanted(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.planted[name]
-}
-
 func (h *harness) Plant(t testing.TB, name string) func() bool {
 	t.Helper()
-	h.plant(name)
+	h.planted.Add(name)
 	zone := h.eye.place.zones[len(h.eye.place.zones)-1] // not where one looks first
 	if h.cloud != nil {
 		if err := h.cloud.MakeInstance(zone, name); err != nil {
@@ -298,12 +316,12 @@ func (h *harness) Leftovers(t testing.TB) []string {
 	h.quiet(t) // what is being removed is not left behind
 	var left []string
 	for _, v := range h.vms(t) {
-		if !h.isPlanted(v.GetName()) {
+		if !h.planted.Has(v.GetName()) {
 			left = append(left, "instance "+v.GetName())
 		}
 	}
 	for _, d := range h.disks(t) {
-		if seed.ValidName(d.GetName()) && !h.isPlanted(d.GetName()) {
+		if seed.ValidName(d.GetName()) && !h.planted.Has(d.GetName()) {
 			left = append(left, "disk "+d.GetName())
 		}
 	}
@@ -346,4 +364,5 @@ var (
 	_ platformtest.Faulty        = (*simHarness)(nil)
 	_ platformtest.Sessions      = (*simHarness)(nil)
 	_ platformtest.Slow          = (*simHarness)(nil)
+	_ platformtest.Breaking      = (*simHarness)(nil)
 )

@@ -6,20 +6,17 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
-	"sync"
 
 	"cloud.google.com/go/compute/apiv1/computepb"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/storage/v1"
 	"google.golang.org/protobuf/proto"
 
-	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 	"imageport/platforms/patience"
 )
 
@@ -39,78 +36,29 @@ const (
 // several queues.
 var features = []string{"UEFI_COMPATIBLE", "GVNIC", "VIRTIO_SCSI_MULTIQUEUE"}
 
-// applianceFile is the appliance's tarball for Google Cloud.
-type applianceFile struct {
-	path string
-
-	mu   sync.Mutex
-	seen os.FileInfo
-	read digests
-}
-
 // digests are those of a file's content.
 type digests struct {
 	sha256 string // hexadecimal
 	md5    string // base64, as Cloud Storage has it
 }
 
-// digest reads the file, if it is not the one that was read last.
-func (a *applianceFile) digest(ctx context.Context) (digests, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f, err := os.Open(a.path)
-	if err != nil {
-		return digests{}, a.refuse(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return digests{}, a.refuse(err)
-	}
-	if a.seen != nil && os.SameFile(a.seen, info) && a.seen.Size() == info.Size() && a.seen.ModTime().Equal(info.ModTime()) {
-		return a.read, nil
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxTarball {
-		return digests{}, a.refuse(fmt.Errorf("want a file of at most %d MiB, it is %s of %d bytes", maxTarball>>20, info.Mode().Type(), info.Size()))
-	}
-	var magic [2]byte
-	if _, err := f.ReadAt(magic[:], 0); err != nil || magic != [2]byte{0x1f, 0x8b} {
-		return digests{}, a.refuse(fmt.Errorf("it is no gzip: want the appliance's tarball for Google Cloud (at offset 0 is %#x)", magic))
-	}
-	all, sum := sha256.New(), md5.New()
-	if _, err := io.Copy(io.MultiWriter(all, sum), &interruptible{ctx, f}); err != nil {
-		return digests{}, a.refuse(err)
-	}
-	a.seen = info
-	a.read = digests{hex.EncodeToString(all.Sum(nil)), base64.StdEncoding.EncodeToString(sum.Sum(nil))}
-	return a.read, nil
-}
-
-func (a *applianceFile) refuse(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	kind := platforms.Internal
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		kind = platforms.BadRequest
-	}
-	if _, ok := errors.AsType[*fs.PathError](err); !ok {
-		kind = platforms.BadRequest // of what is in it
-	}
-	return platforms.Errorf(kind, "the worker's appliance %s: %w", a.path, err)
-}
-
-// interruptible ends when its context does.
-type interruptible struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r *interruptible) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
+// newTarball gives the appliance's tarball for Google Cloud at the path.
+func newTarball(path string) *appliancefile.File[digests] {
+	return appliancefile.New(appliancefile.Kind{Name: "tarball", Format: "gcp", Section: "gcp"}, path,
+		func(ctx context.Context, file *os.File, size int64) (digests, error) {
+			if size > maxTarball {
+				return digests{}, fmt.Errorf("want %d MiB at most, it has %d bytes", maxTarball>>20, size)
+			}
+			var magic [2]byte
+			if _, err := file.ReadAt(magic[:], 0); err != nil || magic != [2]byte{0x1f, 0x8b} {
+				return digests{}, fmt.Errorf("it is no gzip: want the appliance's tarball for Google Cloud (at offset 0 is %#x)", magic)
+			}
+			all, sum := sha256.New(), md5.New()
+			if _, err := io.Copy(io.MultiWriter(all, sum), appliancefile.Until(ctx, file)); err != nil {
+				return digests{}, err
+			}
+			return digests{hex.EncodeToString(all.Sum(nil)), base64.StdEncoding.EncodeToString(sum.Sum(nil))}, nil
+		})
 }
 
 // image gives the image that CEs are made from, and makes it where the project
@@ -119,7 +67,7 @@ func (d *Driver) image(ctx context.Context) (path string, err error) {
 	if d.p.cfg.Image != "" {
 		return d.p.cfg.Image, nil
 	}
-	digest, err := d.p.appliance.digest(ctx)
+	digest, err := d.p.appliance.Read(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -192,13 +140,13 @@ func (d *Driver) getImage(ctx context.Context, project, name string) (*computepb
 // upload uploads the tarball. That the object is there is a success: it appears
 // whole or not at all, and its name says what is in it.
 func (d *Driver) upload(ctx context.Context, object, sum string) error {
-	f, err := os.Open(d.p.appliance.path)
+	f, err := d.p.appliance.Open()
 	if err != nil {
-		return d.p.appliance.refuse(err)
+		return err
 	}
 	defer f.Close()
 	_, err = d.storage.Objects.Insert(d.p.cfg.Bucket, &storage.Object{Name: object, Md5Hash: sum, ContentType: "application/gzip"}).
-		IfGenerationMatch(0).Media(&interruptible{ctx, f}, googleapi.ChunkSize(uploadChunk), googleapi.ContentType("application/gzip")).
+		IfGenerationMatch(0).Media(appliancefile.Until(ctx, f), googleapi.ChunkSize(uploadChunk), googleapi.ContentType("application/gzip")).
 		Context(ctx).Do()
 	if err != nil && !isHTTP(err, http.StatusPreconditionFailed) {
 		return fmt.Errorf("upload gs://%s/%s: %w", d.p.cfg.Bucket, object, err)

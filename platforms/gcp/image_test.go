@@ -30,7 +30,7 @@ func TestImport(t *testing.T) {
 	if h.cfg.Appliance, err = makeTarball(t.TempDir(), content); err != nil {
 		t.Fatal(err)
 	}
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	images := h.cloud.Images()
 	if len(images) != 1 || !strings.HasPrefix(images[0], imagePrefix) || len(images[0]) != len(imagePrefix)+digestChars {
 		t.Errorf("images %q", images)
@@ -38,7 +38,7 @@ func TestImport(t *testing.T) {
 	if left := h.cloud.Objects(); len(left) > 0 {
 		t.Errorf("objects %q are left", left)
 	}
-	if got := h.ReadOutput(t, testSpec().Name, 0, len(content)); !bytes.Equal(got, content) {
+	if got := h.ReadOutput(t, platformtest.NewSpec().Name, 0, len(content)); !bytes.Equal(got, content) {
 		t.Error("the boot disk is not what the appliance's is")
 	}
 	found, err := h.eye.getImage(t.Context(), h.cloud.Project(), images[0])
@@ -52,7 +52,7 @@ func TestImport(t *testing.T) {
 	if !slices.Equal(has, features) || found.GetArchitecture() != "X86_64" || found.GetDiskSizeGb() != 1 {
 		t.Errorf("%v", found)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // Workers that need the image at the same time, one of which dies.
@@ -60,8 +60,8 @@ func TestImportAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for n := range 6 {
-		h.forget()
-		h.Cut(t, testCall(h, platformtest.Create), n%4)
+		h.Forget(t)
+		h.Cut(t, platformtest.NewCall(h, platformtest.Create), n%4)
 		var wg sync.WaitGroup
 		for range 4 {
 			d := h.Open(t).(*Driver)
@@ -75,7 +75,7 @@ func TestImportAtOnce(t *testing.T) {
 		if images, objects := h.cloud.Images(), h.cloud.Objects(); len(images) != 1 || len(objects) != 0 {
 			t.Errorf("images %q, objects %q", images, objects)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }
 
@@ -85,14 +85,14 @@ func TestImageStates(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cfg.PollInterval = time.Millisecond
-	do(t, h, platformtest.Create)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Clean(t, h)
 	name := h.cloud.Images()[0]
 	h.cloud.SetImageStatus(name, "FAILED")
-	do(t, h, platformtest.Create)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Clean(t, h)
 	h.cloud.SetImageStatus(name, "PENDING")
-	if err := testCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !strings.Contains(err.Error(), "PENDING") {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !strings.Contains(err.Error(), "PENDING") {
 		t.Errorf("%v", err)
 	}
 	h.cloud.SetImageStatus(name, "READY")
@@ -107,14 +107,14 @@ func TestConfiguredImage(t *testing.T) {
 	} {
 		cfg := h.withImage(t, path)
 		d := h.open(t, cfg, h.where)
-		err := testCall(h, platformtest.Check).Do(t.Context(), d)
+		err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), d)
 		if (err == nil) != ok || !ok && platforms.KindOf(err) != platforms.NotFound {
 			t.Errorf("check of %s: %v", path, err)
 		}
-		if _, err = d.Create(t.Context(), testSpec()); (err == nil) != ok || !ok && platforms.KindOf(err) != platforms.NotFound {
+		if _, err = d.Create(t.Context(), platformtest.NewSpec()); (err == nil) != ok || !ok && platforms.KindOf(err) != platforms.NotFound {
 			t.Errorf("CE of %s: %v", path, err)
 		}
-		do(t, h, platformtest.Destroy)
+		platformtest.Do(t, h, platformtest.Destroy)
 	}
 }
 
@@ -130,10 +130,14 @@ func TestBadAppliances(t *testing.T) {
 	if err := os.WriteFile(short, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{text: "no gzip", short: "no gzip", dir: "want a file", filepath.Join(dir, "none"): "no such file"} {
+	for path, want := range map[string]string{text: "no gzip", short: "no gzip", dir: "is no file", filepath.Join(dir, "none"): "no such file"} {
+		kind := platforms.BadRequest
+		if want == "no such file" {
+			kind = platforms.NotFound
+		}
 		h.cfg.Appliance = path
 		for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.Create} {
-			if err := testCall(h, verb).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), want) {
+			if err := platformtest.NewCall(h, verb).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != kind || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s with %s: %v", verb, path, err)
 			}
 		}
@@ -143,7 +147,7 @@ func TestBadAppliances(t *testing.T) {
 	if out, err := exec.Command("sh", "-c", "gzip < "+text+" > "+h.cfg.Appliance).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if err := testCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); err == nil || !strings.Contains(err.Error(), "no tarball") {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); err == nil || !strings.Contains(err.Error(), "no tarball") {
 		t.Errorf("%v", err)
 	}
 	if images := h.cloud.Images(); len(images) > 0 {
@@ -152,7 +156,7 @@ func TestBadAppliances(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	d := h.Open(t).(*Driver)
-	if _, err := d.p.appliance.digest(gone); !errors.Is(err, context.Canceled) {
+	if _, err := d.p.appliance.Read(gone); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
@@ -188,15 +192,15 @@ func TestImageRemoved(t *testing.T) {
 	h := newHarness(t)
 	d := h.Open(t)
 	for range 3 {
-		in, err := d.Create(t.Context(), testSpec())
+		in, err := d.Create(t.Context(), platformtest.NewSpec())
 		if err != nil || len(h.cloud.Images()) != 1 {
 			t.Fatalf("%+v, %v, images %q", in, err, h.cloud.Images())
 		}
-		clean(t, h)
-		h.forget()
+		platformtest.Clean(t, h)
+		h.Forget(t)
 	}
 	h.where.VPCNetworkSubnetName = "none"
-	if _, err := h.Open(t).Create(t.Context(), testSpec()); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "subnetworks/none") {
+	if _, err := h.Open(t).Create(t.Context(), platformtest.NewSpec()); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "subnetworks/none") {
 		t.Errorf("%v", err)
 	}
 }
@@ -204,10 +208,10 @@ func TestImageRemoved(t *testing.T) {
 // The bucket is not there.
 func TestNoBucket(t *testing.T) {
 	t.Parallel()
-	h := harnessOf(t, startCloud(t, gce.Config{}))
+	h := newHarnessWith(t, gce.Config{})
 	h.cfg.Bucket = "none"
 	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.Create} {
-		if err := testCall(h, verb).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "none") {
+		if err := platformtest.NewCall(h, verb).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "none") {
 			t.Errorf("%s: %v", verb, err)
 		}
 	}

@@ -17,10 +17,10 @@ import (
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.cfg.Now = func() time.Time { return fixedTime.Add(-2 * time.Hour) }
+	h.cfg.Now = func() time.Time { return platformtest.Deadline.Add(-2 * time.Hour) }
 	h.where.CENetwork = &job.CENetwork{Address: "10.1.2.3/24"}
-	do(t, h, platformtest.Create)
-	in := h.vm(t, testSpec().Name)
+	platformtest.Do(t, h, platformtest.Create)
+	in := h.vm(t, platformtest.NewSpec().Name)
 	nic := in.NetworkInterfaces[0]
 	for what, ok := range map[string]bool{
 		"an address outside":    len(nic.AccessConfigs) == 0,
@@ -36,8 +36,8 @@ func TestTemplate(t *testing.T) {
 		"tags":                  len(in.Tags.Items) == 1 && in.Tags.Items[0] == "imageport",
 		"the machine":           lastName(in.GetMachineType()) == "e2-medium",
 		"the boot disk goes":    in.Disks[0].GetAutoDelete() && in.Disks[0].GetBoot(),
-		"the job":               item(in.Metadata, keyJob) == testSpec().Job,
-		"the owner":             item(in.Metadata, keyOwner) == testSpec().Owner,
+		"the job":               item(in.Metadata, keyJob) == platformtest.NewSpec().Job,
+		"the owner":             item(in.Metadata, keyOwner) == platformtest.NewSpec().Owner,
 		"the label's owner":     strings.HasPrefix(in.Labels[labelOwner], "sha256-"),
 		"no secret in a label":  len(in.Labels) == 2,
 		"the image is for UEFI": h.cloud.Disks()[0].GuestOsFeatures[0].GetType() == "UEFI_COMPATIBLE",
@@ -46,18 +46,18 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%s: %v", what, in.Instance)
 		}
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 func TestRunLimits(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for want, now := range map[time.Duration]time.Time{
-		minRun: fixedTime.Add(time.Hour), runSlack: fixedTime, maxRun: fixedTime.AddDate(-1, 0, 0), time.Hour + runSlack: fixedTime.Add(-time.Hour),
+		minRun: platformtest.Deadline.Add(time.Hour), runSlack: platformtest.Deadline, maxRun: platformtest.Deadline.AddDate(-1, 0, 0), time.Hour + runSlack: platformtest.Deadline.Add(-time.Hour),
 	} {
 		cfg := h.cfg
 		cfg.Now = func() time.Time { return now }
-		in := h.open(t, cfg, h.where).template("z", testSpec(), "", "")
+		in := h.open(t, cfg, h.where).template("z", platformtest.NewSpec(), "", "")
 		if got := time.Duration(in.Scheduling.MaxRunDuration.GetSeconds()) * time.Second; got != want {
 			t.Errorf("a CE may run for %v; want %v", got, want)
 		}
@@ -69,30 +69,24 @@ func TestRunLimits(t *testing.T) {
 func TestRunEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	name := testSpec().Name
+	name := platformtest.NewSpec().Name
 	end := func() {
 		h.cloud.EndRun(h.cloud.Zones()[0], name)
 		h.quiet(t)
 	}
-	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.Stop} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk, platformtest.Stop)
 	end()
-	for _, verb := range []platformtest.Verb{restart, platformtest.AddDisk} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Restart, platformtest.AddDisk)
 	end()
 	if left, outputs := h.Leftovers(t), h.Outputs(t); len(left)+len(outputs) > 0 {
 		t.Errorf("there is still %q, %q", left, outputs)
 	}
-	for _, verb := range []platformtest.Verb{platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk)
 	end()
 	if outputs := h.Outputs(t); len(outputs) != 1 {
 		t.Errorf("what was kept: %q", outputs)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // An instance that is on its way somewhere is waited for, one that somebody has
@@ -101,8 +95,8 @@ func TestOddStates(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cfg.PollInterval = time.Millisecond
-	name, zone := testSpec().Name, h.cloud.Zones()[0]
-	do(t, h, platformtest.Create)
+	name, zone := platformtest.NewSpec().Name, h.cloud.Zones()[0]
+	platformtest.Do(t, h, platformtest.Create)
 	for status, want := range map[string]platforms.State{
 		"PROVISIONING": platforms.Running, "STAGING": platforms.Running, "REPAIRING": platforms.Running, "RUNNING": platforms.Running,
 		"STOPPING": platforms.Stopped, "SUSPENDED": platforms.Stopped, "TERMINATED": platforms.Stopped,
@@ -118,60 +112,59 @@ func TestOddStates(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			h.cloud.SetStatus(zone, name, "RUNNING")
 		}()
-		do(t, h, platformtest.Create)
+		platformtest.Do(t, h, platformtest.Create)
 		h.cloud.SetStatus(zone, name, status)
 		go func() {
 			time.Sleep(50 * time.Millisecond)
 			h.cloud.SetStatus(zone, name, "RUNNING")
 		}()
-		do(t, h, platformtest.Stop)
-		do(t, h, restart)
+		platformtest.Do(t, h, platformtest.Stop)
+		platformtest.Do(t, h, platformtest.Restart)
 	}
 	h.cloud.SetStatus(zone, name, "SUSPENDED")
-	if err := call(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !strings.Contains(err.Error(), "suspended") {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy || !strings.Contains(err.Error(), "suspended") {
 		t.Errorf("%v", err)
 	}
-	do(t, h, platformtest.Stop)
+	platformtest.Do(t, h, platformtest.Stop)
 	h.cloud.SetStatus(zone, name, "STAGING") // for ever
-	if err := call(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy {
+	if err := platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Busy {
 		t.Errorf("%v", err)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // Somebody changes the metadata between looking and starting.
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
-	r := &recorder{}
-	h := harnessOf(t, startCloud(t, gce.Config{Before: r.before}))
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Stop)
-	stale := h.vm(t, testSpec().Name)
+	h := newHarness(t)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Stop)
+	stale := h.vm(t, platformtest.NewSpec().Name)
 	if err := h.eye.start(t.Context(), stale, `{"a":1}`); err != nil {
 		t.Fatal(err)
 	}
-	do(t, h, platformtest.Stop)
+	platformtest.Do(t, h, platformtest.Stop)
 	if err := h.eye.start(t.Context(), stale, `{"a":2}`); !inTheWay(err) || kindOf(err) != platforms.Busy {
 		t.Errorf("%v", err)
 	}
-	do(t, h, restart)
-	if got := h.Seed(t, testSpec().Name).Gateway.Token; got != "another token" {
+	platformtest.Do(t, h, platformtest.Restart)
+	if got := h.Seed(t, platformtest.NewSpec().Name).Gateway.Token; got != "token-of-the-restart" {
 		t.Errorf("it is told %q", got)
 	}
-	if got := item(h.vm(t, testSpec().Name).Metadata, keyJob); got != testSpec().Job {
+	if got := item(h.vm(t, platformtest.NewSpec().Name).Metadata, keyJob); got != platformtest.NewSpec().Job {
 		t.Errorf("the marks are gone: %q", got)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // Pages of lists are read to the end.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	h := harnessOf(t, startCloud(t, gce.Config{PageSize: 2}))
+	h := newHarnessWith(t, gce.Config{PageSize: 2})
 	h.where.GCPZones = ""
 	d := h.Open(t)
 	for _, id := range []string{"000000000001", "000000000002", "000000000003", "000000000004", "000000000005"} {
-		if _, err := d.Create(t.Context(), platforms.Spec{Name: "ce-" + id, Job: "j", Owner: "o", Seed: platformtest.Seed(id, fixedTime)}); err != nil {
+		if _, err := d.Create(t.Context(), platforms.Spec{Name: "ce-" + id, Job: "j", Owner: "o", Seed: platformtest.Seed(id, platformtest.Deadline)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -184,10 +177,10 @@ func TestPages(t *testing.T) {
 func TestDisksOnly(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	if !h.Cut(t, testCall(h, platformtest.Create), 60) || h.Cut(t, testCall(h, platformtest.AddDisk), 0) {
+	if !h.Cut(t, platformtest.NewCall(h, platformtest.Create), 60) || h.Cut(t, platformtest.NewCall(h, platformtest.AddDisk), 0) {
 		t.Fatal("not cut as meant")
 	}
-	v := h.vm(t, testSpec().Name)
+	v := h.vm(t, platformtest.NewSpec().Name)
 	if err := h.eye.deleteVM(t.Context(), v); err != nil {
 		t.Fatal(err)
 	}
@@ -195,15 +188,15 @@ func TestDisksOnly(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
-	if in := list[0]; in.Name != v.GetName() || in.Job != testSpec().Job || in.Owner != testSpec().Owner || in.RunID != "run" ||
+	if in := list[0]; in.Name != v.GetName() || in.Job != platformtest.NewSpec().Job || in.Owner != platformtest.NewSpec().Owner || in.RunID != "run" ||
 		in.State != platforms.Stopped || in.Created.IsZero() || !strings.Contains(in.Ref, "/disks/") {
 		t.Errorf("%+v", in)
 	}
-	do(t, h, platformtest.Create) // it removes that first
+	platformtest.Do(t, h, platformtest.Create) // it removes that first
 	if outputs := h.Outputs(t); len(outputs) > 0 {
 		t.Errorf("there is %q", outputs)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // States of disks that are an accident's.
@@ -212,54 +205,54 @@ func TestOddDisks(t *testing.T) {
 	h := newHarness(t)
 	h.cfg.PollInterval = time.Millisecond
 	zone, output := h.cloud.Zones()[0], h.OutputDisk(0).Name
-	partial := partialName(testSpec().Name, output)
+	partial := partialName(platformtest.NewSpec().Name, output)
 	is := func(err error, kind platforms.Kind, text string) {
 		t.Helper()
 		if platforms.KindOf(err) != kind || !strings.Contains(err.Error(), text) {
 			t.Errorf("%v; want %s, %q", err, kind, text)
 		}
 	}
-	add := func() error { return call(h, platformtest.AddDisk).Do(t.Context(), h.Open(t)) }
-	keep := func() error { return call(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t)) }
-	do(t, h, platformtest.Create)
+	add := func() error { return platformtest.NewCall(h, platformtest.AddDisk).Do(t.Context(), h.Open(t)) }
+	keep := func() error { return platformtest.NewCall(h, platformtest.KeepDisk).Do(t.Context(), h.Open(t)) }
+	platformtest.Do(t, h, platformtest.Create)
 
-	if h.Cut(t, testCall(h, platformtest.AddDisk), 0) {
+	if h.Cut(t, platformtest.NewCall(h, platformtest.AddDisk), 0) {
 		t.Fatal("not cut")
 	}
 	is(keep(), platforms.NotFound, "never had it")
 	h.cloud.SetStatus(zone, partial, "FAILED") // it is made anew
-	do(t, h, platformtest.AddDisk)
+	platformtest.Do(t, h, platformtest.AddDisk)
 
 	op, err := h.eye.instances.DetachDisk(t.Context(), &computepb.DetachDiskInstanceRequest{
-		Project: h.eye.place.project, Zone: zone, Instance: testSpec().Name, DeviceName: h.vm(t, testSpec().Name).disk(partial).GetDeviceName(),
+		Project: h.eye.place.project, Zone: zone, Instance: platformtest.NewSpec().Name, DeviceName: h.vm(t, platformtest.NewSpec().Name).disk(partial).GetDeviceName(),
 	})
 	if err := h.eye.inZone(t.Context(), zone, op, err); err != nil {
 		t.Fatal(err)
 	}
 	is(add(), platforms.NotFound, "was detached")
 
-	if h.Cut(t, testCall(h, platformtest.KeepDisk), 0) { // it copies
+	if h.Cut(t, platformtest.NewCall(h, platformtest.KeepDisk), 0) { // it copies
 		t.Fatal("not cut")
 	}
 	h.cloud.SetStatus(zone, output, "FAILED")
-	do(t, h, platformtest.KeepDisk) // it copies once more
+	platformtest.Do(t, h, platformtest.KeepDisk) // it copies once more
 	is(add(), platforms.BadRequest, "kept already")
 	h.RemoveOutput(t, output)
 	is(keep(), platforms.NotFound, "no output disk")
 
 	// A copy that is under way, and one that failed, when the CE is removed.
 	for status, gone := range map[string]bool{"CREATING": false, "FAILED": true, "READY": false} {
-		do(t, h, platformtest.Create)
-		do(t, h, platformtest.AddDisk)
-		if h.Cut(t, testCall(h, platformtest.KeepDisk), 1) {
+		platformtest.Do(t, h, platformtest.Create)
+		platformtest.Do(t, h, platformtest.AddDisk)
+		if h.Cut(t, platformtest.NewCall(h, platformtest.KeepDisk), 1) {
 			t.Fatal("not cut")
 		}
 		h.cloud.SetStatus(zone, output, status)
 		if status == "CREATING" {
-			is(call(h, platformtest.Destroy).Do(t.Context(), h.Open(t)), platforms.Busy, "is being copied")
+			is(platformtest.NewCall(h, platformtest.Destroy).Do(t.Context(), h.Open(t)), platforms.Busy, "is being copied")
 			h.cloud.SetStatus(zone, output, "READY")
 		}
-		do(t, h, platformtest.Destroy)
+		platformtest.Do(t, h, platformtest.Destroy)
 		if left := h.Outputs(t); (len(left) == 0) != gone {
 			t.Errorf("%s: there is %q", status, left)
 		}
@@ -268,16 +261,16 @@ func TestOddDisks(t *testing.T) {
 	if err := h.cloud.MakeDisk(zone, partial, gib); err != nil {
 		t.Fatal(err)
 	}
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	is(add(), platforms.Foreign, "did not make")
 	is(keep(), platforms.NotFound, "somebody else made")
 	h.cloud.RemoveDisk(zone, partial)
-	clean(t, h)
-	if err := h.cloud.MakeDisk(zone, testSpec().Name, gib); err != nil {
+	platformtest.Clean(t, h)
+	if err := h.cloud.MakeDisk(zone, platformtest.NewSpec().Name, gib); err != nil {
 		t.Fatal(err)
 	}
-	is(call(h, platformtest.Create).Do(t.Context(), h.Open(t)), platforms.Foreign, "did not make")
-	h.cloud.RemoveDisk(zone, testSpec().Name)
+	is(platformtest.NewCall(h, platformtest.Create).Do(t.Context(), h.Open(t)), platforms.Foreign, "did not make")
+	h.cloud.RemoveDisk(zone, platformtest.NewSpec().Name)
 }
 
 // A kept disk says what starts from it.
@@ -285,8 +278,8 @@ func TestDiskFeatures(t *testing.T) {
 	t.Parallel()
 	for firmware, want := range map[job.Firmware]string{"": "", job.BIOS: "WINDOWS", job.UEFI: "WINDOWS UEFI_COMPATIBLE"} {
 		h := newHarness(t)
-		do(t, h, platformtest.Create)
-		call := testCall(h, platformtest.AddDisk)
+		platformtest.Do(t, h, platformtest.Create)
+		call := platformtest.NewCall(h, platformtest.AddDisk)
 		call.Disk.Firmware = firmware
 		d := h.Open(t)
 		if err := call.Do(t.Context(), d); err != nil {
@@ -307,6 +300,6 @@ func TestDiskFeatures(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("firmware %q: the disk has %q, want %q", firmware, got, want)
 		}
-		do(t, h, platformtest.Destroy)
+		platformtest.Do(t, h, platformtest.Destroy)
 	}
 }

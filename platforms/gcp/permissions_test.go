@@ -85,14 +85,14 @@ func TestPermissionsMissing(t *testing.T) {
 			verb = platformtest.CheckDisk
 		}
 		h.cloud.Deny(p.id)
-		err := testCall(h, verb).Do(t.Context(), h.open(t, cfg, h.where))
+		err := platformtest.NewCall(h, verb).Do(t.Context(), h.open(t, cfg, h.where))
 		h.cloud.Allow(p.id)
 		if platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), p.id) {
 			t.Errorf("%s without %s on the %s: %v", verb, p.id, p.on, err)
 		}
 	}
 	h.cloud.Deny("compute.instances.stop", "compute.subnetworks.use", "storage.objects.create")
-	err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
+	err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
 	for _, part := range []string{
 		"on the project imageport-lab: compute.instances.stop", "regions/lab-north1/subnetworks/default: compute.subnetworks.use", "on the bucket imageport-lab: storage.objects.create",
 	} {
@@ -101,11 +101,9 @@ func TestPermissionsMissing(t *testing.T) {
 		}
 	}
 	h.cloud.Allow("compute.instances.stop", "compute.subnetworks.use", "storage.objects.create")
-	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.CheckDisk} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Check, platformtest.CheckDisk)
 	h.cloud.Inject("cloudresourcemanager.projects.testIamPermissions", gce.Fault{Status: 403, Reason: "accessNotConfigured", Message: "has not been used"}, 1)
-	do(t, h, platformtest.Check)
+	platformtest.Do(t, h, platformtest.Check)
 }
 
 func TestPermissionsAreOrdered(t *testing.T) {
@@ -141,12 +139,10 @@ func TestPermissionsSuffice(t *testing.T) {
 		t.Fatalf("only %d other permissions", len(others))
 	}
 	h.cloud.Deny(others...)
-	for _, verb := range []platformtest.Verb{
+	platformtest.Do(t, h,
 		platformtest.Check, platformtest.CheckDisk, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
-		restart, platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List,
-	} {
-		do(t, h, verb)
-	}
+		platformtest.Restart, platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List,
+	)
 }
 
 // A call that is refused names the permission.
@@ -154,7 +150,7 @@ func TestPermissionOfCall(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.cloud.Deny("compute.instances.setTags")
-	if _, err := h.Open(t).Create(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "Required 'compute.instances.setTags' permission") {
+	if _, err := h.Open(t).Create(t.Context(), platformtest.NewSpec()); platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), "Required 'compute.instances.setTags' permission") {
 		t.Errorf("%v", err)
 	}
 }

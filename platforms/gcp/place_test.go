@@ -8,10 +8,15 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 )
 
 func TestNewRefuses(t *testing.T) {
-	for what, change := range map[string]func(*Config){
+	good := Config{Credential: credential(Credential{}), Appliance: "a.tar.gz", Bucket: "b"}
+	platformtest.Refuses(t, good, func(c Config) error {
+		_, err := New(c)
+		return err
+	}, map[string]func(*Config){
 		"no source of credentials": func(c *Config) { c.Credential = nil },
 		"want either":              func(c *Config) { c.Appliance = "" },
 		"want either the":          func(c *Config) { c.Image = "projects/p-12345/global/images/x" },
@@ -20,13 +25,7 @@ func TestNewRefuses(t *testing.T) {
 		"machine type":             func(c *Config) { c.MachineType = "E2" },
 		"image \"x\"":              func(c *Config) { c.Appliance, c.Bucket, c.Image = "", "", "x" },
 		"poll interval":            func(c *Config) { c.PollInterval = -1 },
-	} {
-		cfg := Config{Credential: credential(Credential{}), Appliance: "a.tar.gz", Bucket: "b"}
-		change(&cfg)
-		if _, err := New(cfg); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), what) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
+	})
 }
 
 func openPlace(t *testing.T, cred Credential, change func(*job.Target)) (*Driver, error) {
@@ -180,18 +179,18 @@ func TestHasSCSI(t *testing.T) {
 	}
 	h := newHarness(t)
 	h.where.GCPMachineType = "c3-standard-4"
-	if err := testCall(h, "CheckOutputDisk").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "SCSI") {
+	if err := platformtest.NewCall(h, "CheckOutputDisk").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "SCSI") {
 		t.Errorf("%v", err)
 	}
-	if err := testCall(h, "Check").Do(t.Context(), h.Open(t)); err != nil {
+	if err := platformtest.NewCall(h, "Check").Do(t.Context(), h.Open(t)); err != nil {
 		t.Errorf("a CE without an output disk: %v", err)
 	}
 	h.where.GCPMachineType = "e2-none"
-	if err := testCall(h, "Check").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "no machine type e2-none") {
+	if err := platformtest.NewCall(h, "Check").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "no machine type e2-none") {
 		t.Errorf("%v", err)
 	}
 	h.where.GCPMachineType, h.where.GCPZone, h.where.GCPZones = "", "lab-north1-z", ""
-	if err := testCall(h, "Check").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "Unknown zone") {
+	if err := platformtest.NewCall(h, "Check").Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "Unknown zone") {
 		t.Errorf("%v", err)
 	}
 }

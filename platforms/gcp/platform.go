@@ -14,6 +14,7 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 )
 
 // Config is the configuration of the platform GCP. Which project, zones and
@@ -75,7 +76,7 @@ const (
 // Platform gives drivers, and holds the connections that they share.
 type Platform struct {
 	cfg       Config
-	appliance applianceFile
+	appliance *appliancefile.File[digests]
 
 	mu          sync.Mutex
 	connections map[[sha256.Size]byte]*connection // by credential
@@ -111,7 +112,7 @@ func New(cfg Config) (*Platform, error) {
 		return refuse("a poll interval of %v", cfg.PollInterval)
 	}
 	return &Platform{
-		cfg: cfg, appliance: applianceFile{path: cfg.Appliance},
+		cfg: cfg, appliance: newTarball(cfg.Appliance),
 		connections: make(map[[sha256.Size]byte]*connection), imported: make(map[string]bool),
 	}, nil
 }

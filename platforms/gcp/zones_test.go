@@ -16,7 +16,7 @@ import (
 
 const stockOut = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
 
-func zoneOf(t *testing.T, h *simHarness) string { return h.vm(t, testSpec().Name).zone }
+func zoneOf(t *testing.T, h *simHarness) string { return h.vm(t, platformtest.NewSpec().Name).zone }
 
 // A zone that has no room is left at once for the next one; a CE is found there by
 // all verbs.
@@ -27,27 +27,25 @@ func TestStockOut(t *testing.T) {
 		zones := h.cloud.Zones()
 		h.cloud.StockOut(zones[0], code)
 		h.cloud.StockOut(zones[1], stockOut)
-		do(t, h, platformtest.Create)
+		platformtest.Do(t, h, platformtest.Create)
 		if got := zoneOf(t, h); got != zones[2] {
 			t.Errorf("%s: it is in %s", code, got)
 		}
 		h.cloud.StockOut(zones[0], "")
 		h.cloud.StockOut(zones[1], "")
-		for _, verb := range []platformtest.Verb{
-			platformtest.Check, platformtest.Find, platformtest.AddDisk, platformtest.Stop, restart, platformtest.AddDisk, platformtest.KeepDisk, platformtest.List,
-		} {
-			do(t, h, verb)
-		}
+		platformtest.Do(t, h,
+			platformtest.Check, platformtest.Find, platformtest.AddDisk, platformtest.Stop, platformtest.Restart, platformtest.AddDisk, platformtest.KeepDisk, platformtest.List,
+		)
 		if got := zoneOf(t, h); got != zones[2] {
 			t.Errorf("%s: it went to %s", code, got)
 		}
 		if h.cloud.DiskFile(zones[2], h.OutputDisk(0).Name) == "" {
 			t.Error("the output disk is not where the CE is")
 		}
-		if err := testCall(h, platformtest.CheckDisk).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Foreign {
+		if err := platformtest.NewCall(h, platformtest.CheckDisk).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Foreign {
 			t.Errorf("the name is taken in %s: %v", zones[2], err)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }
 
@@ -57,7 +55,7 @@ func TestAllZonesFull(t *testing.T) {
 	for _, zone := range h.cloud.Zones() {
 		h.cloud.StockOut(zone, stockOut)
 	}
-	_, err := h.Open(t).Create(t.Context(), testSpec())
+	_, err := h.Open(t).Create(t.Context(), platformtest.NewSpec())
 	if platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), stockOut) {
 		t.Errorf("%v", err)
 	}
@@ -70,22 +68,22 @@ func TestAllZonesFull(t *testing.T) {
 		t.Errorf("it leaves %q", left)
 	}
 	h.cloud.StockOut(h.cloud.Zones()[1], "")
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Stop)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Stop)
 	h.cloud.StockOut(h.cloud.Zones()[1], stockOut)
-	if err := call(h, restart).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), h.cloud.Zones()[1]) {
+	if err := platformtest.NewCall(h, platformtest.Restart).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), h.cloud.Zones()[1]) {
 		t.Errorf("a restart where there is no room: %v", err)
 	}
 	h.cloud.StockOut(h.cloud.Zones()[1], "")
 	h.cloud.Quota(1)
-	other := testSpec()
+	other := platformtest.NewSpec()
 	other.Name = "ce-ffffffffffff"
 	other.Seed.Name = other.Name
 	if _, err := h.Open(t).Create(t.Context(), other); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), "Quota 'INSTANCES' exceeded") {
 		t.Errorf("%v", err)
 	}
-	do(t, h, restart)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.Restart)
+	platformtest.Clean(t, h)
 }
 
 // Of two creators, one has found the first zone full and one has not. In the end
@@ -93,11 +91,10 @@ func TestAllZonesFull(t *testing.T) {
 func TestTwoZonesAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, firstZone := range []int{0, 1} {
-		r := &recorder{}
-		h := harnessOf(t, startCloud(t, gce.Config{Before: r.before}))
+		h := newHarness(t)
 		zones := h.cloud.Zones()
-		do(t, h, platformtest.Create) // the image is there
-		clean(t, h)
+		platformtest.Do(t, h, platformtest.Create) // the image is there
+		platformtest.Clean(t, h)
 		var held atomic.Bool
 		var second platforms.Instance
 		var secondErr error
@@ -107,7 +104,7 @@ func TestTwoZonesAtOnce(t *testing.T) {
 			late = zones[0]
 			h.cloud.StockOut(zones[0], "")
 		}
-		r.set(false, func(c gce.Call) error {
+		h.asked(func(c gce.Call) error {
 			if c.Method != "compute.instances.insert" || c.Zone != late || held.Swap(true) {
 				return nil
 			}
@@ -116,32 +113,31 @@ func TestTwoZonesAtOnce(t *testing.T) {
 				code = stockOut
 			}
 			h.cloud.StockOut(zones[0], code)
-			second, secondErr = h.Open(t).Create(context.Background(), testSpec())
+			second, secondErr = h.Open(t).Create(context.Background(), platformtest.NewSpec())
 			h.cloud.StockOut(zones[0], "")
 			return nil
 		})
-		first, err := h.Open(t).Create(t.Context(), testSpec())
+		first, err := h.Open(t).Create(t.Context(), platformtest.NewSpec())
 		if err != nil || secondErr != nil || first != second {
 			t.Errorf("one creator got %+v, %v; the other got %+v, %v", first, err, second, secondErr)
 		}
-		if n, got := h.Agents(t, testSpec().Name), zoneOf(t, h); n != 1 || got != zones[firstZone] {
+		if n, got := h.Agents(t, platformtest.NewSpec().Name), zoneOf(t, h); n != 1 || got != zones[firstZone] {
 			t.Errorf("%d CEs, one in %s; want one in %s", n, got, zones[firstZone])
 		}
-		r.set(false, nil)
-		clean(t, h)
+		h.asked(nil)
+		platformtest.Clean(t, h)
 	}
 }
 
 // Many creators, zones that have room for one and not for the next, and one CE.
 func TestZonesAtRandom(t *testing.T) {
 	t.Parallel()
-	r := &recorder{}
-	h := harnessOf(t, startCloud(t, gce.Config{Before: r.before}))
-	do(t, h, platformtest.Create)
-	clean(t, h)
+	h := newHarness(t)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Clean(t, h)
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(1, 2))
-	r.set(false, func(c gce.Call) error {
+	h.asked(func(c gce.Call) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if c.Method == "compute.instances.insert" && dice.IntN(2) == 0 {
@@ -156,7 +152,7 @@ func TestZonesAtRandom(t *testing.T) {
 			d := h.Open(t)
 			wg.Go(func() {
 				for try := 0; try < 20; try++ {
-					in, err := d.Create(t.Context(), testSpec())
+					in, err := d.Create(t.Context(), platformtest.NewSpec())
 					if err == nil {
 						got[i] = in
 						return
@@ -175,10 +171,10 @@ func TestZonesAtRandom(t *testing.T) {
 				t.Errorf("creator %d got %+v; creator 0 got %+v", i, got[i], got[0])
 			}
 		}
-		if n := h.Agents(t, testSpec().Name); n != 1 {
+		if n := h.Agents(t, platformtest.NewSpec().Name); n != 1 {
 			t.Errorf("%d CEs", n)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }
 
@@ -193,21 +189,21 @@ func TestRequestIDs(t *testing.T) {
 		if room {
 			h.cloud.StockOut(h.cloud.Zones()[0], "")
 		}
-		if _, err := h.Open(t).Create(t.Context(), testSpec()); platforms.KindOf(err) != platforms.Full {
+		if _, err := h.Open(t).Create(t.Context(), platformtest.NewSpec()); platforms.KindOf(err) != platforms.Full {
 			t.Errorf("the same request id, room: %v: %v", room, err)
 		}
 	}
 	h.cfg.RequestID = nil
-	do(t, h, platformtest.Create)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Clean(t, h)
 }
 
 // What a failed attempt leaves is removed, unless another attempt has made it.
 func TestRemoveFailed(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	v := h.vm(t, testSpec().Name)
+	platformtest.Do(t, h, platformtest.Create)
+	v := h.vm(t, platformtest.NewSpec().Name)
 	if err := h.eye.removeFailed(t.Context(), v.zone, v.GetName(), v.GetId()+1); err != nil || h.Agents(t, v.GetName()) != 1 {
 		t.Errorf("of another attempt: %v", err)
 	}

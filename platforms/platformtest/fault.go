@@ -21,28 +21,10 @@ var faults = []struct {
 // prepare brings the platform to where the verb has something to do.
 func prepare(t *testing.T, h Harness, verb Verb) Call {
 	t.Helper()
-	call := Call{Verb: verb, CE: spec(1)}
-	if oh, ok := h.(OutputHarness); ok {
-		call.Disk = oh.OutputDisk(0)
-	}
-	if vh, ok := h.(VMHarness); ok {
-		call.VM = vh.OutputVM(0)
-	}
-	if gh, ok := h.(GuestHarness); ok {
-		call.Guest = gh.Guest(0)
-	}
-	var before []Verb
-	switch verb {
-	case Stop, Destroy, Find, List, AddDisk:
-		before = []Verb{Create}
-	case KeepDisk:
-		before = []Verb{Create, AddDisk}
-	case MakeVM:
-		before = []Verb{Create, AddDisk, KeepDisk, Destroy}
-	case StartGuest:
-		before = []Verb{Create, AddDisk, Stop}
-	case FindGuest, GuestScreen, StopGuest, RemoveGuest:
-		before = []Verb{Create, AddDisk, Stop, StartGuest}
+	call := callFor(h, verb, spec(1))
+	before := Before(h, verb)
+	if verb == Destroy {
+		before = before[:1]
 	}
 	d := h.Open(t)
 	for _, verb := range before {

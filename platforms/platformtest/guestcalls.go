@@ -204,3 +204,32 @@ func testGuestScreen(t *testing.T, h Harness) {
 		t.Errorf("a guest that is off shows %d bytes, %v; want ErrNoScreen", len(b), err)
 	}
 }
+
+// A guest whose CE has gone is listed in its place, and removed with the disk.
+func testGuestAlone(t *testing.T, h Harness) {
+	for _, state := range []platforms.State{platforms.Running, platforms.Stopped} {
+		ce, _ := offWithDisk(t, h, 1)
+		startedGuest(t, h, ce.Name)
+		h.(Losing).LoseCE(t, ce.Name)
+		if state == platforms.Stopped {
+			h.(GuestHarness).SwitchOff(t, ce.Name)
+			wantGuest(t, h, ce.Name, false)
+		}
+		d := h.Open(t)
+		if in := wantList(t, d, ce.Name)[0]; in.State != state || in.Job != ce.Job || in.Owner != ce.Owner {
+			t.Fatalf("listed is %+v, want it %s", in, state)
+		}
+		if _, err := d.Find(t.Context(), ce.Name); !errors.Is(err, platforms.ErrNotFound) {
+			t.Errorf("Find: %v", err)
+		}
+		if _, err := d.Create(t.Context(), ce); platforms.KindOf(err) != platforms.Busy {
+			t.Errorf("Create: %v; want %s", err, platforms.Busy)
+		}
+		if state == platforms.Stopped {
+			removeGuest(t, d.(platforms.Guests), ce.Name)
+			wantNoGuest(t, h, ce.Name)
+		}
+		destroy(t, d, ce.Name)
+		wantGone(t, h, ce.Name)
+	}
+}

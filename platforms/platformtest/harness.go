@@ -51,7 +51,7 @@ func (c Call) Do(ctx context.Context, d platforms.Driver) error {
 	switch c.Verb {
 	case Check:
 		err = d.Check(ctx, c.CE)
-	case Create:
+	case Create, Restart:
 		_, err = d.Create(ctx, c.CE)
 	case Stop:
 		err = d.Stop(ctx, c.CE.Name)
@@ -221,4 +221,11 @@ type GuestWriting interface {
 	Writing
 	// WriteGuest writes to the disk of a guest that is on.
 	WriteGuest(t testing.TB, ce string, at int64, b []byte)
+}
+
+// Losing is a GuestHarness of a platform on which a guest can be without its CE.
+type Losing interface {
+	// LoseCE removes a CE that is off, and nothing else, as somebody may who does not
+	// know of the rest.
+	LoseCE(t testing.TB, ce string)
 }

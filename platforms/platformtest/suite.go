@@ -10,82 +10,83 @@ import (
 
 // testCase is one case of the suite. Its name is group/case.
 type testCase struct {
-	name string
-	run  func(*testing.T, Harness)
+	name  string
+	run   func(*testing.T, Harness)
+	alone bool // nothing else runs then
 }
 
 var driverCases = []testCase{
-	{"Life", testLife},
-	{"BadSpecs", testBadSpecs},
-	{"Secrets", testSecrets},
-	{"WorkerDeath", testWorkerDeath},
-	{"Create/Twice", testCreateTwice},
-	{"Create/AtOnce", testCreateAtOnce},
-	{"Create/ForeignJob", testCreateForeignJob},
-	{"Create/Planted", testCreatePlanted},
-	{"Create/Cut", testCreateCut},
-	{"Create/Cancelled", testCreateCancelled},
-	{"Create/AfterDeath", testCreateAfterDeath},
-	{"Stop/Twice", testStopTwice},
-	{"Stop/Cut", testStopCut},
-	{"Stop/AtOnce", testStopAtOnce},
-	{"Stop/Planted", testStopPlanted},
-	{"Destroy/Twice", testDestroyTwice},
-	{"Destroy/AtOnce", testDestroyAtOnce},
-	{"Destroy/CutCreate", testDestroyCutCreate},
-	{"Destroy/AtOnceCreate", testCreateAndDestroy},
-	{"List", testList},
-	{"Sweep/CreateCut", testSweepCreateCut},
-	{"Sweep/DestroyCut", testSweepDestroyCut},
-	{"Sweep/Age", testSweepAge},
+	{name: "Life", run: testLife},
+	{name: "BadSpecs", run: testBadSpecs},
+	{name: "Secrets", run: testSecrets},
+	{name: "WorkerDeath", run: testWorkerDeath},
+	{name: "Create/Twice", run: testCreateTwice},
+	{name: "Create/AtOnce", run: testCreateAtOnce},
+	{name: "Create/ForeignJob", run: testCreateForeignJob},
+	{name: "Create/Planted", run: testCreatePlanted},
+	{name: "Create/Cut", run: testCreateCut},
+	{name: "Create/Cancelled", run: testCreateCancelled},
+	{name: "Create/AfterDeath", run: testCreateAfterDeath},
+	{name: "Stop/Twice", run: testStopTwice},
+	{name: "Stop/Cut", run: testStopCut},
+	{name: "Stop/AtOnce", run: testStopAtOnce},
+	{name: "Stop/Planted", run: testStopPlanted},
+	{name: "Destroy/Twice", run: testDestroyTwice},
+	{name: "Destroy/AtOnce", run: testDestroyAtOnce},
+	{name: "Destroy/CutCreate", run: testDestroyCutCreate},
+	{name: "Destroy/AtOnceCreate", run: testCreateAndDestroy},
+	{name: "List", run: testList},
+	{name: "Sweep/CreateCut", run: testSweepCreateCut},
+	{name: "Sweep/DestroyCut", run: testSweepDestroyCut},
+	{name: "Sweep/Age", run: testSweepAge},
 }
 
 var diskCases = []testCase{
-	{"OutputDisk/Kept", testDiskKept},
-	{"OutputDisk/Dropped", testDiskDropped},
-	{"OutputDisk/Formats", testDiskFormats},
-	{"OutputDisk/Taken", testDiskTaken},
-	{"OutputDisk/AddCut", testDiskAddCut},
-	{"OutputDisk/KeepCut", testDiskKeepCut},
-	{"OutputDisk/KeepCutDestroy", testDiskKeepCutDestroy},
-	{"OutputDisk/Restart", testDiskRestart},
-	{"OutputDisk/Stop", testDiskStop},
-	{"OutputDisk/Again", testDiskAgain},
-	{"OutputDisk/AtOnce", testDiskAtOnce},
-	{"OutputDisk/Refused", testDiskRefused},
-	{"OutputDisk/Cancelled", testDiskCancelled},
+	{name: "OutputDisk/Kept", run: testDiskKept},
+	{name: "OutputDisk/Dropped", run: testDiskDropped},
+	{name: "OutputDisk/Formats", run: testDiskFormats},
+	{name: "OutputDisk/Taken", run: testDiskTaken},
+	{name: "OutputDisk/AddCut", run: testDiskAddCut},
+	{name: "OutputDisk/KeepCut", run: testDiskKeepCut},
+	{name: "OutputDisk/KeepCutDestroy", run: testDiskKeepCutDestroy},
+	{name: "OutputDisk/Restart", run: testDiskRestart},
+	{name: "OutputDisk/Stop", run: testDiskStop},
+	{name: "OutputDisk/Again", run: testDiskAgain},
+	{name: "OutputDisk/AtOnce", run: testDiskAtOnce},
+	{name: "OutputDisk/Refused", run: testDiskRefused},
+	{name: "OutputDisk/Cancelled", run: testDiskCancelled},
 }
 
 var vmCases = []testCase{
-	{"OutputVM/Made", testVMMade},
-	{"OutputVM/AtOnce", testVMAtOnce},
-	{"OutputVM/Cut", testVMCut},
-	{"OutputVM/Taken", testVMTaken},
-	{"OutputVM/Refused", testVMRefused},
-	{"OutputVM/Cancelled", testVMCancelled},
+	{name: "OutputVM/Made", run: testVMMade},
+	{name: "OutputVM/AtOnce", run: testVMAtOnce},
+	{name: "OutputVM/Cut", run: testVMCut},
+	{name: "OutputVM/Taken", run: testVMTaken},
+	{name: "OutputVM/Refused", run: testVMRefused},
+	{name: "OutputVM/Cancelled", run: testVMCancelled},
 }
 
 var guestCases = []testCase{
-	{"Guest/Life", testGuestLife},
-	{"Guest/WorkingDisk", testGuestWorkingDisk},
-	{"Guest/EndsItself", testGuestEndsItself},
-	{"Guest/Stopped", testGuestStopped},
-	{"Guest/CERuns", testGuestCERuns},
-	{"Guest/KeepsCEOff", testGuestKeepsCEOff},
-	{"Guest/AtOnce", testGuestAtOnce},
-	{"Guest/AtOnceRemove", testGuestAtOnceRemove},
-	{"Guest/Refused", testGuestRefused},
-	{"Guest/Cancelled", testGuestCancelled},
-	{"Guest/Screen", testGuestScreen},
-	{"Guest/WorkerDeath", testGuestWorkerDeath},
-	{"Guest/Destroy", testGuestDestroy},
-	{"Guest/StartCut", testGuestStartCut},
-	{"Guest/StartCutRemove", testGuestStartCutRemove},
-	{"Guest/StartCutDestroy", testGuestStartCutDestroy},
-	{"Guest/StopCut", testGuestStopCut},
-	{"Guest/RemoveCut", testGuestRemoveCut},
-	{"Guest/RemoveCutDestroy", testGuestRemoveCutDestroy},
-	{"Guest/DestroyCut", testGuestDestroyCut},
+	{name: "Guest/Life", run: testGuestLife},
+	{name: "Guest/WorkingDisk", run: testGuestWorkingDisk},
+	{name: "Guest/EndsItself", run: testGuestEndsItself},
+	{name: "Guest/Stopped", run: testGuestStopped},
+	{name: "Guest/CERuns", run: testGuestCERuns},
+	{name: "Guest/KeepsCEOff", run: testGuestKeepsCEOff},
+	{name: "Guest/AtOnce", run: testGuestAtOnce},
+	{name: "Guest/AtOnceRemove", run: testGuestAtOnceRemove},
+	{name: "Guest/Refused", run: testGuestRefused},
+	{name: "Guest/Cancelled", run: testGuestCancelled},
+	{name: "Guest/Screen", run: testGuestScreen},
+	{name: "Guest/WorkerDeath", run: testGuestWorkerDeath},
+	{name: "Guest/Destroy", run: testGuestDestroy},
+	{name: "Guest/StartCut", run: testGuestStartCut},
+	{name: "Guest/StartCutRemove", run: testGuestStartCutRemove},
+	{name: "Guest/StartCutDestroy", run: testGuestStartCutDestroy},
+	{name: "Guest/StopCut", run: testGuestStopCut},
+	{name: "Guest/RemoveCut", run: testGuestRemoveCut},
+	{name: "Guest/RemoveCutDestroy", run: testGuestRemoveCutDestroy},
+	{name: "Guest/DestroyCut", run: testGuestDestroyCut},
 }
 
 // Run checks that the drivers of the harnesses do what platforms.Driver asks
@@ -95,7 +96,9 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	outcomes := newRecord(t)
 	for _, c := range cases(t, newHarness(t)) {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
+			if !c.alone {
+				t.Parallel()
+			}
 			outcomes.watch(t, c.name)
 			h := newHarness(t)
 			t.Cleanup(func() { tidy(t, h) })
@@ -128,22 +131,41 @@ func cases(t *testing.T, h Harness) []testCase {
 		all, verbs = append(all, guestCases...), append(verbs, CheckGuest, StartGuest, FindGuest, GuestScreen, StopGuest, RemoveGuest)
 	}
 	if _, ok := h.(Failing); ok {
-		all = append(all, testCase{"GivesUp", testFault})
+		all = append(all, testCase{name: "GivesUp", run: testFault})
 	}
 	if _, ok := h.(Slow); ok {
-		all = append(all, testCase{"LateArrival/Destroy", testLateArrival}, testCase{"LateArrival/Create", testLateCreate})
+		all = append(all, testCase{name: "LateArrival/Destroy", run: testLateArrival}, testCase{name: "LateArrival/Create", run: testLateCreate})
+	}
+	if _, ok := h.(Losing); ok {
+		all = append(all, testCase{name: "Guest/Alone", run: testGuestAlone})
+	}
+	if _, ok := h.(Server); ok {
+		all = append(all, testCase{name: "Server/Trust", run: testTrust}, testCase{name: "Server/Login", run: testLogin},
+			testCase{name: "Server/SharedSession", run: testSharedSession, alone: true})
+	}
+	// of gives the case of a verb.
+	of := func(name string, verb Verb, run func(*testing.T, Harness, Verb)) testCase {
+		return testCase{name: name + "/" + string(verb), run: func(t *testing.T, h Harness) { run(t, h, verb) }}
+	}
+	if _, ok := h.(Breaking); ok {
+		all = append(all, testCase{name: "Import/AtOnce", run: testImportAtOnce}, of("ImportCut", Create, testImportCut),
+			of("ImportCut", Destroy, testImportCut), of("ImportCut", List, testImportCut),
+			of("RestartCut", Restart, testRestartCut), of("RestartCut", Destroy, testRestartCut))
+		for _, verb := range append(slices.Clone(verbs), Restart) {
+			all = append(all, of("EachCall", verb, testEachCall))
+		}
 	}
 	_, faulty := h.(Faulty)
 	_, sessions := h.(Sessions)
 	for _, verb := range verbs {
 		if sessions {
-			all = append(all, testCase{"SessionLoss/" + string(verb), func(t *testing.T, h Harness) { testSessionLoss(t, h, verb) }})
+			all = append(all, of("SessionLoss", verb, testSessionLoss))
 		}
 		if !faulty {
 			continue
 		}
 		for _, f := range faults {
-			all = append(all, testCase{f.name + "/" + string(verb), func(t *testing.T, h Harness) { testFailure(t, h, verb, f.kind) }})
+			all = append(all, of(f.name, verb, func(t *testing.T, h Harness, verb Verb) { testFailure(t, h, verb, f.kind) }))
 		}
 	}
 	return all

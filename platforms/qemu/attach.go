@@ -12,6 +12,7 @@ import (
 	"imageport/platforms"
 	"imageport/platforms/cedir"
 	"imageport/platforms/outputdir"
+	"imageport/qmp"
 )
 
 // formatOptions are qemu-img's for making a disk that grows.
@@ -111,7 +112,7 @@ func (d *Driver) detach(ctx context.Context, dir string, o outputdir.Disk) error
 	if has {
 		err := m.run(ctx, "device_del", map[string]any{"id": deviceID(o)}, nil)
 		// An earlier try may have got as far, and the machine still be at it.
-		if refused := (*commandError)(nil); errors.As(err, &refused) && strings.Contains(refused.Desc, "already in the process of unplug") {
+		if refused, ok := errors.AsType[*qmp.Refusal](err); ok && strings.Contains(refused.Desc, "already in the process of unplug") {
 			err = nil
 		}
 		if err == nil {

@@ -23,7 +23,7 @@ func (d *Driver) check(ctx context.Context, ce platforms.Spec) error {
 		use = forTemplate
 	} else {
 		use = forImport
-		if _, err := d.p.ova.read(ctx); err != nil {
+		if _, err := d.p.ova.Read(ctx); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package vsphere
 
 import (
 	"crypto/rand"
-	"flag"
 	"net/url"
 	"os"
 	"strconv"
@@ -23,19 +22,11 @@ import (
 // needs the privileges of docs/vsphere-privileges.md. Output disks go to a new
 // directory imageport-test-… of the datastore, which is left empty.
 func TestConformance(t *testing.T) {
-	if os.Getenv("IMAGEPORT_VCENTER_URL") != "" {
-		h := realHarness(t)
-		platformtest.Run(t, func(t *testing.T) platformtest.Harness { return h })
-		return
-	}
-	platformtest.Run(t, func(t *testing.T) platformtest.Harness { return newHarness(t) })
+	platformtest.RunOn(t, "IMAGEPORT_VCENTER_URL", realHarness, newHarness)
 }
 
 func realHarness(t *testing.T) *harness {
 	t.Helper()
-	if p := flag.Lookup("test.parallel").Value.String(); p != "1" {
-		t.Fatalf("there is one vCenter for all cases: run with -parallel 1, not %s", p)
-	}
 	env := func(name string) string { return os.Getenv("IMAGEPORT_VCENTER_" + name) }
 	u, err := url.Parse(env("URL"))
 	if err != nil {
@@ -63,7 +54,7 @@ func realHarness(t *testing.T) *harness {
 		center: &center{
 			where: where, username: env("USERNAME"), password: env("PASSWORD"), images: "imageport-test-" + strings.ToLower(rand.Text()[:8]),
 		},
-		ova: os.Getenv("IMAGEPORT_APPLIANCE"), planted: make(map[string]bool),
+		ova: os.Getenv("IMAGEPORT_APPLIANCE"),
 	}
 	h.setEye(t)
 	return h

@@ -45,7 +45,7 @@ func TestNames(t *testing.T) {
 	} {
 		where := h.where
 		tc.change(&where)
-		err := testCall(h, platformtest.Check).Do(t.Context(), h.open(t, h.config(), where))
+		err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.open(t, h.config(), where))
 		if platforms.KindOf(err) != tc.kind || err != nil && !strings.Contains(err.Error(), tc.in) {
 			t.Errorf("%s: %s, %v; want %q with %s", what, platforms.KindOf(err), err, tc.kind, tc.in)
 		}
@@ -91,7 +91,7 @@ func TestPlaces(t *testing.T) {
 			where := h.where
 			tc.change(&where)
 			d := h.open(t, h.config(), where)
-			call := testCall(h, platformtest.Create)
+			call := platformtest.NewCall(h, platformtest.Create)
 			for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.MakeVM} {
 				call.Verb = verb
 				if err := call.Do(t.Context(), d); err != nil {
@@ -170,8 +170,8 @@ func backingText(b types.BaseVirtualDeviceBackingInfo) string {
 func TestTemplate(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Destroy)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Destroy)
 	name := h.allVMs(t)[0].name
 	for wanted, kind := range map[string]platforms.Kind{
 		name: "", "imageport/" + name: "", "/DC0/vm/imageport/" + name: "", "appliance": platforms.NotFound,
@@ -179,12 +179,12 @@ func TestTemplate(t *testing.T) {
 		cfg := h.config()
 		cfg.Appliance, cfg.Template = "", wanted
 		d := h.open(t, cfg, h.where)
-		call := testCall(h, platformtest.Create)
+		call := platformtest.NewCall(h, platformtest.Create)
 		err := call.Do(t.Context(), d)
 		if platforms.KindOf(err) != kind || err != nil && !strings.Contains(err.Error(), "there is "+name) {
 			t.Errorf("template %s: %v; want %q", wanted, err, kind)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 	if n := len(h.allVMs(t)); n != 1 {
 		t.Errorf("there are %d VMs now, there was the template", n)
@@ -196,18 +196,16 @@ func TestTemplate(t *testing.T) {
 func TestLateArrival(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Destroy)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Destroy)
 	h.lab.Delay("CloneVM_Task", beforeCancel+4*time.Second) // it can be cancelled, and goes on
-	call := testCall(h, platformtest.Create)
+	call := platformtest.NewCall(h, platformtest.Create)
 	for _, next := range []platformtest.Verb{platformtest.Create, platformtest.Destroy} {
-		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
-		err := call.Do(ctx, h.Open(t))
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || platforms.KindOf(err) != platforms.Busy {
+		err := h.cancelled(t, call, "CloneVM_Task")
+		if !errors.Is(err, context.Canceled) || platforms.KindOf(err) != platforms.Busy {
 			t.Fatalf("cancelled: %v", err)
 		}
-		do(t, h, platformtest.Destroy)
+		platformtest.Do(t, h, platformtest.Destroy)
 		if left := h.Leftovers(t); len(left) > 0 {
 			t.Fatalf("it does not come late: %q", left)
 		}
@@ -221,11 +219,11 @@ func TestLateArrival(t *testing.T) {
 		if err != nil || len(listed) != 1 || listed[0].Name != call.CE.Name || listed[0].State != platforms.Stopped || listed[0].Job != call.CE.Job {
 			t.Fatalf("after it has landed: %+v, %v", listed, err)
 		}
-		do(t, h, next)
+		platformtest.Do(t, h, next)
 		if next == platformtest.Create && h.Agents(t, call.CE.Name) != 1 {
 			t.Error("it does not run")
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }
 
@@ -252,9 +250,7 @@ func TestGuests(t *testing.T) {
 func TestOutputVM(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	for _, first := range before[platformtest.MakeVM] {
-		do(t, h, first)
-	}
+	platformtest.Do(t, h, platformtest.Before(h, platformtest.MakeVM)...)
 	d := h.Open(t).(*Driver)
 	for i, tc := range []struct {
 		controller job.Controller

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,10 +20,8 @@ import (
 // withOffCE gives the call of StartGuest, for a CE with its disk that is off.
 func withOffCE(t *testing.T, h *simHarness) platformtest.Call {
 	t.Helper()
-	for _, first := range before[platformtest.StartGuest] {
-		do(t, h, first)
-	}
-	return testCall(h, platformtest.StartGuest)
+	platformtest.Do(t, h, platformtest.Before(h, platformtest.StartGuest)...)
+	return platformtest.NewCall(h, platformtest.StartGuest)
 }
 
 // A guest has the machine that was asked for, its CE's disk, and nothing else.
@@ -99,41 +98,33 @@ func TestGuestVM(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 func TestGuestRefused(t *testing.T) {
 	s := &site{datacenter: &entity{path: "/DC0"}, datastores: []*entity{{name: "ds", path: "/DC0/datastore/ds"}}}
 	good := platforms.Guest{Disk: "[ds] ce-0123456789ab/work.vmdk", Firmware: job.UEFI, MemoryMB: 4096, CPUs: 2}
-	if _, err := s.wantGuest(good); err != nil {
-		t.Fatal(err)
-	}
-	for what, change := range map[string]func(*platforms.Guest){
-		"no disk": func(g *platforms.Guest) { g.Disk = "" }, "firmware": func(g *platforms.Guest) { g.Firmware = "efi" },
-		"controller": func(g *platforms.Guest) { g.Controller = "ide" }, "card": func(g *platforms.Guest) { g.NIC = "virtio" },
-		"memory": func(g *platforms.Guest) { g.MemoryMB = 1023 }, "much memory": func(g *platforms.Guest) { g.MemoryMB = 1 << 25 },
-		"CPUs": func(g *platforms.Guest) { g.CPUs = 1000 },
-	} {
-		bad := good
-		change(&bad)
-		if _, err := s.wantGuest(bad); platforms.KindOf(err) != platforms.BadRequest {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
+	platformtest.Refuses(t, good, func(g platforms.Guest) error {
+		_, err := s.wantGuest(g)
+		return err
+	}, map[string]func(*platforms.Guest){
+		"": func(g *platforms.Guest) { g.Disk = "" }, "firmware": func(g *platforms.Guest) { g.Firmware = "efi" },
+		"controller": func(g *platforms.Guest) { g.Controller = "ide" }, "virtio": func(g *platforms.Guest) { g.NIC = "virtio" },
+		"1023": func(g *platforms.Guest) { g.MemoryMB = 1023 }, "33554432": func(g *platforms.Guest) { g.MemoryMB = 1 << 25 },
+		"1000": func(g *platforms.Guest) { g.CPUs = 1000 },
+	})
 }
 
-// The disk for a guest goes where the CE is, and with it.
+// The disk for a guest goes where the CE is, also on vSAN.
 func TestWorkingDisk(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	call := testCall(h, platformtest.AddDisk)
-	d := h.Open(t).(*Driver)
-	call.Disk = d.WorkingDisk(call.CE.Name)
-	if want := "[LocalDS_0] " + call.CE.Name + "/work.vmdk"; call.Disk.Name != want || call.Disk.SizeBytes != 0 {
+	call := platformtest.NewCall(h, platformtest.CheckDisk)
+	call.Disk = h.Open(t).(*Driver).WorkingDisk(call.CE.Name)
+	if want := "[LocalDS_0] " + call.CE.Name + "/work.vmdk"; call.Disk.Name != want {
 		t.Fatalf("%+v, want %s", call.Disk, want)
 	}
-	call.Disk.SizeBytes = 16 << 20
-	call.Guest.Disk = call.Disk.Name
+	call.Disk.SizeBytes, call.Guest.Disk = 16<<20, call.Disk.Name
 	h.setTopDirectories(false) // as vSAN
 	for _, verb := range []platformtest.Verb{platformtest.CheckDisk, platformtest.CheckGuest} {
 		call.Verb = verb
@@ -141,40 +132,46 @@ func TestWorkingDisk(t *testing.T) {
 			t.Errorf("%s on vSAN: %v", verb, err)
 		}
 	}
-	h.setTopDirectories(true)
-	for _, verb := range []platformtest.Verb{
-		platformtest.CheckDisk, platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest, platformtest.RemoveGuest,
-		platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest,
-	} {
-		call.Verb = verb
-		if err := call.Do(t.Context(), h.Open(t)); err != nil {
-			t.Fatalf("%s: %v", verb, err)
+}
+
+// hooked opens a driver that calls something before the first call of a method.
+func (h *simHarness) hooked(t *testing.T, method string, do func()) *Driver {
+	first := sync.OnceFunc(do)
+	return h.Watch(t, func(m string) {
+		if m == method {
+			first()
 		}
-	}
-	clean(t, h)
+	}).(*Driver)
 }
 
-// hook calls something before the n-th call of a method.
-type hook struct {
-	soap.RoundTripper
-	method string
-	n      int
-	do     func()
-}
-
-func (k *hook) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
-	if method(req) == k.method {
-		if k.n--; k.n == 0 {
-			k.do()
-		}
-	}
-	return k.RoundTripper.RoundTrip(ctx, req, res)
-}
-
-func (h *simHarness) hooked(t *testing.T, method string, n int, do func()) *Driver {
+// after opens a driver that, when a method is answered, hears what do gives instead, if
+// that is an error.
+func (h *simHarness) after(t *testing.T, name string, do func() error) *Driver {
+	t.Helper()
 	cfg := h.config()
-	cfg.Wrap = func(inner soap.RoundTripper) soap.RoundTripper { return &hook{inner, method, n, do} }
+	cfg.Wrap = func(inner soap.RoundTripper) soap.RoundTripper {
+		return tripper(func(ctx context.Context, req, res soap.HasFault) error {
+			err := inner.RoundTrip(ctx, req, res)
+			if method(req) == name {
+				if err := do(); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+	}
 	return h.open(t, cfg, h.where)
+}
+
+// cancelled makes a call in a context that ends when a method is answered.
+func (h *simHarness) cancelled(t *testing.T, call platformtest.Call, method string) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	return call.Do(ctx, h.after(t, method, func() error {
+		cancel()
+		return nil
+	}))
 }
 
 // A guest that vSphere does not switch on was not switched on: it is the next time.
@@ -192,13 +189,13 @@ func TestGuestNotSwitchedOn(t *testing.T) {
 			return call.Do(t.Context(), h.Open(t))
 		}, platforms.Full},
 		"somebody starts the CE": {func() error {
-			return call.Do(t.Context(), h.hooked(t, "PowerOnVM_Task", 1, func() {
+			return call.Do(t.Context(), h.hooked(t, "PowerOnVM_Task", func() {
 				h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return ce.object(d).PowerOn(ctx) })
 			}))
 		}, platforms.Busy},
 		"cancelled before": {func() error {
 			ctx, cancel := context.WithCancel(t.Context())
-			err := call.Do(ctx, h.hooked(t, "ReconfigVM_Task", 1, cancel))
+			err := call.Do(ctx, h.hooked(t, "ReconfigVM_Task", cancel))
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled: %v", err)
 			}
@@ -214,13 +211,13 @@ func TestGuestNotSwitchedOn(t *testing.T) {
 		if g, err := d.FindGuest(t.Context(), ce.name); err != nil || g.On || g.Started {
 			t.Errorf("%s: the guest is %+v, %v", what, g, err)
 		}
-		do(t, h, platformtest.Stop)
+		platformtest.Do(t, h, platformtest.Stop)
 		if g, err := d.StartGuest(t.Context(), ce.name, call.Guest); err != nil || !g.On || !g.Started {
 			t.Errorf("%s, then: %+v, %v", what, g, err)
 		}
-		do(t, h, platformtest.RemoveGuest)
+		platformtest.Do(t, h, platformtest.RemoveGuest)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // When the connection is lost while the guest is being switched on, it may be on,
@@ -229,10 +226,8 @@ func TestGuestMayBeOn(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	call := withOffCE(t, h)
-	cfg := h.config()
 	lost := errors.New("connection reset by peer")
-	cfg.Wrap = func(inner soap.RoundTripper) soap.RoundTripper { return &deaf{inner, "PowerOnVM_Task", lost} }
-	if err := call.Do(t.Context(), h.open(t, cfg, h.where)); !errors.Is(err, lost) {
+	if err := call.Do(t.Context(), h.after(t, "PowerOnVM_Task", func() error { return lost })); !errors.Is(err, lost) {
 		t.Fatal(err)
 	}
 	h.quiet(t)
@@ -241,60 +236,7 @@ func TestGuestMayBeOn(t *testing.T) {
 	if err != nil || g.On || !g.Started {
 		t.Errorf("it is %+v, %v", g, err)
 	}
-	clean(t, h)
-}
-
-// deaf makes calls of a method, and does not hear the answers.
-type deaf struct {
-	soap.RoundTripper
-	method string
-	err    error
-}
-
-func (d *deaf) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
-	err := d.RoundTripper.RoundTrip(ctx, req, res)
-	if method(req) == d.method {
-		return d.err
-	}
-	return err
-}
-
-// A guest whose CE has gone is listed in its place, and removed with the disk.
-func TestGuestAlone(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	for _, remove := range []platformtest.Verb{platformtest.Destroy, platformtest.RemoveGuest} {
-		for _, state := range []platforms.State{platforms.Running, platforms.Stopped} {
-			call := withOffCE(t, h)
-			do(t, h, platformtest.StartGuest)
-			ce := h.ceVM(t, call.CE.Name)
-			h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) {
-				return ce.object(d).Reconfigure(ctx, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
-					&types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationRemove, Device: ce.disks()[1].device},
-				}})
-			})
-			h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return ce.object(d).Destroy(ctx) })
-			if state == platforms.Stopped {
-				h.SwitchOff(t, ce.name)
-			}
-			d := h.Open(t)
-			listed, err := d.List(t.Context())
-			if err != nil || len(listed) != 1 || listed[0].Name != ce.name || listed[0].State != state || listed[0].Job != call.CE.Job || listed[0].Owner != call.CE.Owner {
-				t.Fatalf("listed is %+v, %v", listed, err)
-			}
-			if _, err := d.Find(t.Context(), ce.name); !errors.Is(err, platforms.ErrNotFound) {
-				t.Errorf("Find: %v", err)
-			}
-			if _, err := d.Create(t.Context(), call.CE); platforms.KindOf(err) != platforms.Busy {
-				t.Errorf("Create: %v", err)
-			}
-			do(t, h, remove)
-			clean(t, h)
-			if outputs := h.outputFiles(t); len(outputs) > 0 {
-				t.Errorf("%s leaves %q", remove, outputs)
-			}
-		}
-	}
+	platformtest.Clean(t, h)
 }
 
 // A guest that is made late, by a task that was cancelled, is removed.
@@ -303,10 +245,7 @@ func TestGuestComesLate(t *testing.T) {
 	h := newHarness(t)
 	call := withOffCE(t, h)
 	h.lab.Delay("CreateVM_Task", beforeCancel+time.Second) // it can be cancelled, and goes on
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
-	err := call.Do(ctx, h.Open(t))
-	cancel()
-	if !errors.Is(err, context.DeadlineExceeded) {
+	if err := h.cancelled(t, call, "CreateVM_Task"); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled: %v", err)
 	}
 	d := h.Open(t).(*Driver)
@@ -320,9 +259,9 @@ func TestGuestComesLate(t *testing.T) {
 		}
 	}
 	h.lab.Delay("CreateVM_Task", 0)
-	do(t, h, platformtest.RemoveGuest)
-	do(t, h, platformtest.StartGuest)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.RemoveGuest)
+	platformtest.Do(t, h, platformtest.StartGuest)
+	platformtest.Clean(t, h)
 }
 
 // What has the name of a guest and is none stays, and is in nobody's way but the
@@ -339,7 +278,7 @@ func TestGuestForeign(t *testing.T) {
 			t.Errorf("%s: %v", verb, err)
 		}
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 	if !intact() {
 		t.Error("it is not intact")
 	}
@@ -351,13 +290,13 @@ func TestGuestScreenCut(t *testing.T) {
 	h := newHarness(t)
 	for n := 0; ; n++ {
 		withOffCE(t, h)
-		do(t, h, platformtest.StartGuest)
-		finished := h.Cut(t, testCall(h, platformtest.GuestScreen), n)
-		do(t, h, platformtest.GuestScreen)
-		if finished && h.exists(t, "[LocalDS_0] "+testCall(h, platformtest.Find).CE.Name+guestSuffix+"/"+testCall(h, platformtest.Find).CE.Name+guestSuffix+"-1.png") {
+		platformtest.Do(t, h, platformtest.StartGuest)
+		finished := h.Cut(t, platformtest.NewCall(h, platformtest.GuestScreen), n)
+		platformtest.Do(t, h, platformtest.GuestScreen)
+		if finished && h.exists(t, "[LocalDS_0] "+platformtest.NewCall(h, platformtest.Find).CE.Name+guestSuffix+"/"+platformtest.NewCall(h, platformtest.Find).CE.Name+guestSuffix+"-1.png") {
 			t.Error("the picture is still there")
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 		if finished {
 			return
 		}

@@ -29,7 +29,7 @@ func TestNoScreen(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	call := withOffCE(t, h)
-	do(t, h, platformtest.StartGuest)
+	platformtest.Do(t, h, platformtest.StartGuest)
 	screen := func() error {
 		_, err := h.Open(t).(*Driver).GuestScreen(t.Context(), call.CE.Name)
 		return err
@@ -47,5 +47,5 @@ func TestNoScreen(t *testing.T) {
 	if err := screen(); err != nil {
 		t.Error(err)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }

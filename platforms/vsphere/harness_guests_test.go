@@ -1,8 +1,12 @@
 package vsphere
 
 import (
+	"context"
 	"os"
 	"testing"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/types"
 
 	"imageport/job"
 	"imageport/platforms"
@@ -32,6 +36,18 @@ func (h *harness) SwitchOff(t testing.TB, ce string) {
 		return
 	}
 	h.lab.GuestEnded(ce + guestSuffix)
+}
+
+// LoseCE takes the disk from the VM first, as vSphere does for another's.
+func (h *harness) LoseCE(t testing.TB, name string) {
+	t.Helper()
+	ce := h.ceVM(t, name)
+	h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) {
+		return ce.object(d).Reconfigure(ctx, types.VirtualMachineConfigSpec{DeviceChange: []types.BaseVirtualDeviceConfigSpec{
+			&types.VirtualDeviceConfigSpec{Operation: types.VirtualDeviceConfigSpecOperationRemove, Device: ce.disks()[1].device},
+		}})
+	})
+	h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return ce.object(d).Destroy(ctx) })
 }
 
 func (h *simHarness) WriteGuest(t testing.TB, ce string, at int64, b []byte) {

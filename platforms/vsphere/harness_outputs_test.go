@@ -15,29 +15,14 @@ import (
 	"imageport/job"
 	"imageport/job/seed"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 )
 
 func (h *harness) OutputDisk(n int) platforms.OutputDisk {
 	return platforms.OutputDisk{Name: fmt.Sprintf("[%s] %s/disk-%d.vmdk", h.where.Datastore, h.images, n), SizeBytes: 64 << 20}
 }
 
-func (h *harness) OtherDisks() []platforms.OutputDisk {
-	var all []platforms.OutputDisk
-	for i, change := range []func(*platforms.OutputDisk){
-		func(o *platforms.OutputDisk) { o.Format = platforms.VMDK },
-		func(o *platforms.OutputDisk) { o.Format = platforms.Raw },
-		func(o *platforms.OutputDisk) { o.Format = platforms.VHDX },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThin },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThick },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionEagerZeroed },
-	} {
-		o := h.OutputDisk(10 + i)
-		o.SizeBytes = 8 << 20
-		change(&o)
-		all = append(all, o)
-	}
-	return all
-}
+func (h *harness) OtherDisks() []platforms.OutputDisk { return platformtest.EveryKind(h.OutputDisk) }
 
 func (h *harness) BadDiskNames() []string {
 	names := []string{"images/x.vmdk", "ds://x.vmdk", "ds:///vmfs/volumes/" + h.where.Datastore}
@@ -67,10 +52,10 @@ func (h *harness) outputFiles(t testing.TB) []string {
 	}
 	var names []string
 	for f := range all {
-		if name, ok := strings.CutSuffix(f, "-flat.vmdk"); ok && h.isPlanted(fmt.Sprintf("[%s] %s.vmdk", h.where.Datastore, name)) {
+		if name, ok := strings.CutSuffix(f, "-flat.vmdk"); ok && h.planted.Has(fmt.Sprintf("[%s] %s.vmdk", h.where.Datastore, name)) {
 			continue
 		}
-		if name := fmt.Sprintf("[%s] %s", h.where.Datastore, f); !h.isPlanted(name) {
+		if name := fmt.Sprintf("[%s] %s", h.where.Datastore, f); !h.planted.Has(name) {
 			names = append(names, name)
 		}
 	}
@@ -82,7 +67,7 @@ func (h *harness) Outputs(t testing.TB) []string { return h.outputFiles(t) }
 
 func (h *harness) PlantOutput(t testing.TB, name string) func() bool {
 	t.Helper()
-	h.plant(name)
+	h.planted.Add(name)
 	d := h.eye()
 	s := d.known.Load()
 	n, err := s.parseDiskName(name)
@@ -139,15 +124,7 @@ func (h *harness) Attached(t testing.TB, name string) int {
 }
 
 func (h *simHarness) WriteDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, b []byte) {
-	t.Helper()
-	f, err := os.OpenFile(flatFile(h.file(t, disk.Ref)), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		t.Fatal(err)
-	}
+	platformtest.WriteFile(t, flatFile(h.file(t, disk.Ref)), at, b)
 }
 
 func (h *simHarness) ReadDisk(t testing.TB, _ string, disk platforms.OutputDiskRef, at int64, n int) []byte {
@@ -155,17 +132,7 @@ func (h *simHarness) ReadDisk(t testing.TB, _ string, disk platforms.OutputDiskR
 }
 
 func (h *simHarness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
-	t.Helper()
-	f, err := os.Open(flatFile(h.file(t, name)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, at); err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
-	return b
+	return platformtest.ReadFile(t, flatFile(h.file(t, name)), at, n)
 }
 
 func (h *harness) OutputVM(n int) platforms.OutputVM {
@@ -179,7 +146,7 @@ func (h *harness) VMs(t testing.TB) []string {
 	t.Helper()
 	var names []string
 	for _, v := range h.allVMs(t) {
-		if !h.isPlanted(v.name) && !v.template && !seed.ValidName(strings.TrimSuffix(v.name, guestSuffix)) {
+		if !h.planted.Has(v.name) && !v.template && !seed.ValidName(strings.TrimSuffix(v.name, guestSuffix)) {
 			names = append(names, v.name)
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,17 +25,15 @@ import (
 // harness is a vCenter of its own, with what can be done to any.
 type harness struct {
 	*center
-	ova string
-
-	mu      sync.Mutex
-	planted map[string]bool // names of VMs, and of output disks
+	ova     string
+	planted platformtest.Names // of VMs, and of output disks
 }
 
 // simHarness is a simulated vCenter, with which more can be done.
 type simHarness struct{ *harness }
 
 func newHarness(t testing.TB) *simHarness {
-	h := &harness{center: startVCenter(t), ova: testOVA(t), planted: make(map[string]bool)}
+	h := &harness{center: startVCenter(t), ova: testOVA(t)}
 	h.setEye(t)
 	return &simHarness{h}
 }
@@ -67,74 +65,48 @@ func (h *harness) config() Config {
 func (h *harness) open(t testing.TB, cfg Config, where job.Target) *Driver {
 	t.Helper()
 	p, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(context.Background()); err != nil && !errors.Is(err, errDead) {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	d, err := p.Open(t.Context(), where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d.(*Driver)
+	return platformtest.Opened[*Driver](t, p, err, where)
 }
 
 func (h *harness) Open(t testing.TB) platforms.Driver { return h.open(t, h.config(), h.where) }
 
-// errDead is what a dead worker's calls give.
-var errDead = errors.New("the worker is dead")
+// tripper is a function as the way between a driver and its connection.
+type tripper func(ctx context.Context, req, res soap.HasFault) error
 
-// cutter lets some calls through that change something, and then none at all,
-// as a process that has died makes none.
-type cutter struct {
-	soap.RoundTripper
-	mu   sync.Mutex
-	left int
-	dead bool
+func (f tripper) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
+	return f(ctx, req, res)
 }
 
-func (c *cutter) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
-	c.mu.Lock()
-	if changes(method(req)) {
-		if c.left == 0 {
-			c.dead = true
-		}
-		c.left--
-	} else if c.left == 0 {
-		// The last one let through is a step; what it started goes on without us.
-		c.dead = true
+// before opens a driver of which each call is told of first, by its method. It is not
+// made if there is an error.
+func (h *harness) before(t testing.TB, see func(method string) error) *Driver {
+	t.Helper()
+	cfg := h.config()
+	cfg.Wrap = func(inner soap.RoundTripper) soap.RoundTripper {
+		return tripper(func(ctx context.Context, req, res soap.HasFault) error {
+			if err := see(method(req)); err != nil {
+				return err
+			}
+			return inner.RoundTrip(ctx, req, res)
+		})
 	}
-	dead := c.dead
-	c.mu.Unlock()
-	if dead {
-		return errDead
-	}
-	return c.RoundTripper.RoundTrip(ctx, req, res)
+	return h.open(t, cfg, h.where)
 }
 
 func (h *harness) Cut(t testing.TB, call platformtest.Call, n int) bool {
 	t.Helper()
-	cfg := h.config()
-	var c *cutter
-	cfg.Wrap = func(r soap.RoundTripper) soap.RoundTripper {
-		c = &cutter{RoundTripper: r, left: n + 1}
-		return c
-	}
-	err := call.Do(t.Context(), h.open(t, cfg, h.where))
-	if c.dead {
-		if !errors.Is(err, errDead) {
-			t.Fatalf("%s of a worker that died: %v", call.Verb, err)
-		}
-		h.quiet(t)
-		return false
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", call.Verb, err)
-	}
-	return true
+	return platformtest.CutBy(t, call, n, func(c *platformtest.Cutter) platforms.Driver {
+		return h.before(t, func(method string) error { return c.Call(changes(method)) })
+	}, func() { h.quiet(t) })
+}
+
+func (h *simHarness) Watch(t testing.TB, see func(method string)) platforms.Driver {
+	t.Helper()
+	h.removeImages(t)
+	return h.before(t, func(method string) error {
+		see(method)
+		return nil
+	})
 }
 
 func (h *harness) ceVM(t testing.TB, name string) *vm {
@@ -156,19 +128,6 @@ func (h *harness) Kill(t testing.TB, name string) {
 	h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) { return v.object(d).PowerOff(ctx) })
 }
 
-func (h *harness) plant(name string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.planted[name] = true
-}
-
-// isPlanted reports it of a VM, or of a file.
-func (h *harness) isPlanted(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.planted[name]
-}
-
 func (h *harness) Plant(t testing.TB, name string) func() bool {
 	t.Helper()
 	d := h.Open(t).(*Driver)
@@ -185,7 +144,7 @@ func (h *harness) Plant(t testing.TB, name string) func() bool {
 
 func (h *harness) plantVM(t testing.TB, folder types.ManagedObjectReference, name string) func() bool {
 	t.Helper()
-	h.plant(name)
+	h.planted.Add(name)
 	info := h.admin(t, func(ctx context.Context, d *Driver) (*object.Task, error) {
 		s, err := d.site(ctx)
 		if err != nil {
@@ -227,9 +186,8 @@ func (h *simHarness) Seed(t testing.TB, name string) seed.Seed {
 	return s
 }
 
-// removeFolder removes the folder of the CEs with the template that is in it, so
-// that the next CE needs both.
-func (h *harness) removeFolder(t testing.TB) {
+// Forget removes the folder of the CEs with the template that is in it.
+func (h *simHarness) Forget(t testing.TB) {
 	t.Helper()
 	for _, v := range h.allVMs(t) {
 		if v.template {
@@ -248,6 +206,24 @@ func (h *harness) removeFolder(t testing.TB) {
 	}
 }
 
+// removeImages removes the directory of output disks if it is empty, so that the next
+// disk needs it.
+func (h *simHarness) removeImages(t testing.TB) {
+	t.Helper()
+	_ = os.Remove(h.file(t, fmt.Sprintf("[%s] %s", h.where.Datastore, h.images))) // or there is something in it
+}
+
+func (h *simHarness) Shared(t testing.TB) []string {
+	t.Helper()
+	var templates []string
+	for _, v := range h.allVMs(t) {
+		if v.template {
+			templates = append(templates, v.name)
+		}
+	}
+	return templates
+}
+
 // isOutputVM reports whether it is one of the suite's.
 func isOutputVM(name string) bool { return strings.HasPrefix(name, "output-") }
 
@@ -258,7 +234,7 @@ func (h *harness) Leftovers(t testing.TB) []string {
 	homes := make(map[string]bool)
 	for _, v := range h.allVMs(t) {
 		shared := v.template && strings.HasPrefix(v.name, templatePrefix) && !strings.Contains(v.name, ".")
-		if shared || h.isPlanted(v.name) || isOutputVM(v.name) {
+		if shared || h.planted.Has(v.name) || isOutputVM(v.name) {
 			var home object.DatastorePath
 			home.FromString(v.home)
 			homes[path.Dir(home.Path)] = true
@@ -275,6 +251,35 @@ func (h *harness) Leftovers(t testing.TB) []string {
 }
 
 func (h *simHarness) EndSessions(testing.TB) { h.lab.EndSessions() }
+
+func (h *simHarness) Platform(t testing.TB, credential platformtest.Passwords) platformtest.Platform {
+	t.Helper()
+	cfg := h.config()
+	cfg.Credential = credential
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (h *simHarness) Login() (username, password string) { return h.username, h.password }
+func (h *simHarness) Port() int                          { return h.lab.Port() }
+func (h *simHarness) CertificatePEM() string             { return h.lab.CertificatePEM() }
+func (h *simHarness) Fingerprint() string                { return h.lab.Fingerprint() }
+func (h *simHarness) CountSessions() int                 { return h.lab.Sessions() }
+
+func (h *simHarness) Target(by *platformtest.Proof) job.Target {
+	where := h.where
+	if by == nil {
+		return where
+	}
+	where.VCenterSSLFingerprint, where.VCenterSSLCACertificate, where.VCenterSSLNoCheckHostname = by.Fingerprint, by.CA, by.AnyName
+	if by.Host != "" {
+		where.VCenterHost, where.VCenterPort = by.Host, by.Port
+	}
+	return where
+}
 
 // critical are the methods without which the verbs cannot succeed.
 var critical = map[platformtest.Verb]string{
@@ -299,15 +304,32 @@ func (h *simHarness) Fail(t testing.TB, call platformtest.Call, kind platforms.K
 	return h.lab.ClearFaults
 }
 
+func (h *simHarness) Breaks(t testing.TB, _ platformtest.Verb, method string, n int) []platformtest.Break {
+	fault := []types.BaseMethodFault{
+		&types.HostNotConnected{}, &types.NoPermission{PrivilegeId: "X.Y"}, &types.InsufficientMemoryResourcesFault{}, &types.SystemErrorFault{Reason: "x"},
+	}[n%4]
+	return []platformtest.Break{{
+		Name:  fmt.Sprintf("%T", fault),
+		Kinds: []platforms.Kind{[]platforms.Kind{platforms.Busy, platforms.Denied, platforms.Full, platforms.Internal}[n%4]},
+		Once: func() func() {
+			h.removeImages(t)
+			h.inject(method, fault, 1)
+			return h.lab.ClearFaults
+		},
+	}}
+}
+
 func (h *simHarness) Delay(_ testing.TB, d time.Duration) { h.lab.Delay("CloneVM_Task", d) }
 
 var (
 	_ platformtest.VMHarness    = (*harness)(nil)
 	_ platformtest.GuestHarness = (*harness)(nil)
+	_ platformtest.Losing       = (*harness)(nil)
 	_ platformtest.Writing      = (*simHarness)(nil)
 	_ platformtest.GuestWriting = (*simHarness)(nil)
 	_ platformtest.Telling      = (*simHarness)(nil)
 	_ platformtest.Faulty       = (*simHarness)(nil)
-	_ platformtest.Sessions     = (*simHarness)(nil)
+	_ platformtest.Server       = (*simHarness)(nil)
+	_ platformtest.Breaking     = (*simHarness)(nil)
 	_ platformtest.Slow         = (*simHarness)(nil)
 )

@@ -150,11 +150,15 @@ func (d *Driver) uploadFile(ctx context.Context, to types.HttpNfcLeaseDeviceUrl,
 	if to.SslThumbprint != "" {
 		d.client.SetThumbprint(u.Host, to.SslThumbprint) // of the host, in the words of the vCenter
 	}
-	file, content, err := o.open(item.Path)
+	archive, err := d.p.ova.Open()
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer archive.Close()
+	content, err := o.content(archive, item.Path)
+	if err != nil {
+		return err
+	}
 	how := soap.Upload{Method: http.MethodPost, Type: "application/x-vnd.vmware-streamVmdk", ContentLength: content.Size()}
 	if item.Create {
 		how.Method, how.Headers = http.MethodPut, map[string]string{"Overwrite": "t"}

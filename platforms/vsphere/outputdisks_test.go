@@ -179,9 +179,9 @@ func TestDiskSpec(t *testing.T) {
 func TestForeignDiskStays(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	intact := h.PlantOutput(t, "[LocalDS_0] images/theirs.vmdk")
-	ce := h.ceVM(t, testCall(h, platformtest.Create).CE.Name)
+	ce := h.ceVM(t, platformtest.NewCall(h, platformtest.Create).CE.Name)
 	place, err := ce.controller()
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestForeignDiskStays(t *testing.T) {
 	if n := h.Attached(t, ce.name); n != 1 {
 		t.Fatalf("%d disks attached", n)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 	if !intact() {
 		t.Error("somebody else's disk went with the CE")
 	}

@@ -11,32 +11,18 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/vmware/govmomi/ovf"
 
-	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 )
 
 // maxDescriptor bounds the OVF descriptor that is read from an archive, in bytes.
 const maxDescriptor = 1 << 20
 
-// ovaFile is the OVA of the appliance. What was read of it is remembered as
-// long as the file stays the same.
-type ovaFile struct {
-	path string
-
-	mu      sync.Mutex
-	size    int64
-	modTime time.Time
-	last    *ova
-}
-
 // ova is an OVA (DMTF DSP0243 1.1, 5.3): a tar archive with an OVF descriptor
 // first, and the disks that it refers to.
 type ova struct {
-	path       string
 	digest     string // SHA-256 of the whole file, in hexadecimal
 	descriptor string
 	networks   []string // by the descriptor's names
@@ -46,38 +32,15 @@ type ova struct {
 // member is where a file lies in the archive, in bytes.
 type member struct{ offset, size int64 }
 
-// read reads the file, if it is not the one that was read last.
-func (f *ovaFile) read(ctx context.Context) (*ova, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	file, err := os.Open(f.path)
-	if err != nil {
-		return nil, platforms.Errorf(platforms.NotFound,
-			"the appliance's OVA: %w; build it (imageport appliance build --formats ova), or correct appliance under [vsphere]", err)
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("the appliance's OVA: %w", err)
-	}
-	if f.last != nil && st.Size() == f.size && st.ModTime().Equal(f.modTime) {
-		return f.last, nil
-	}
-	o, err := readOVA(ctx, file)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, platforms.Errorf(platforms.BadRequest, "the appliance's OVA %s: %w", f.path, err)
-	}
-	o.path = f.path
-	f.size, f.modTime, f.last = st.Size(), st.ModTime(), o
-	return o, nil
+// newOVAFile gives the OVA of the appliance at the path.
+func newOVAFile(path string) *appliancefile.File[*ova] {
+	return appliancefile.New(appliancefile.Kind{Name: "OVA", Format: "ova", Section: "vsphere"}, path,
+		func(ctx context.Context, file *os.File, _ int64) (*ova, error) { return readOVA(ctx, file) })
 }
 
 func readOVA(ctx context.Context, file io.ReadSeeker) (*ova, error) {
 	sum := sha256.New()
-	if _, err := io.Copy(sum, reader{ctx, file}); err != nil {
+	if _, err := io.Copy(sum, appliancefile.Until(ctx, file)); err != nil {
 		return nil, err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
@@ -145,28 +108,11 @@ func (o *ova) check() error {
 	return nil
 }
 
-// open opens a file of the archive.
-func (o *ova) open(name string) (*os.File, *io.SectionReader, error) {
+// content gives a file of the archive, which is the OVA.
+func (o *ova) content(archive io.ReaderAt, name string) (*io.SectionReader, error) {
 	m, ok := o.members[path.Clean(name)]
 	if !ok {
-		return nil, nil, fmt.Errorf("the appliance's OVA has no %s", name)
+		return nil, fmt.Errorf("the appliance's OVA has no %s", name)
 	}
-	file, err := os.Open(o.path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return file, io.NewSectionReader(file, m.offset, m.size), nil
-}
-
-// reader ends when ctx does.
-type reader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
+	return io.NewSectionReader(archive, m.offset, m.size), nil
 }

@@ -85,24 +85,28 @@ func testOVA(t testing.TB) string {
 }
 
 func TestOVA(t *testing.T) {
-	f := ovaFile{path: testOVA(t)}
-	o, err := f.read(t.Context())
+	f := newOVAFile(testOVA(t))
+	o, err := f.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(o.digest) != 64 || len(o.networks) != 1 || o.networks[0] != "VM Network" || o.members["appliance-disk1.vmdk"].size == 0 {
 		t.Errorf("read %+v", o)
 	}
-	file, content, err := o.open("appliance-disk1.vmdk")
+	file, err := f.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	content, err := o.content(file, "appliance-disk1.vmdk")
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := io.ReadAll(content)
 	if want, _ := testDisk(); err != nil || !bytes.Equal(b, want) {
 		t.Errorf("the disk has %d bytes, %v; want %d", len(b), err, len(want))
 	}
-	if again, err := f.read(t.Context()); err != nil || again != o {
+	if again, err := f.Read(t.Context()); err != nil || again != o {
 		t.Errorf("it is read again: %v", err)
 	}
 }
@@ -131,8 +135,8 @@ func TestOVARefused(t *testing.T) {
 		"huge":           {writeTar(t, tarMember{"a.ovf", strings.Repeat(" ", maxDescriptor+1)}), platforms.BadRequest, "at most"},
 		"an empty thing": {writeTar(t, tarMember{"a.ovf", `<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1"></Envelope>`}), platforms.BadRequest, "no VM"},
 	} {
-		f := ovaFile{path: tc.path}
-		_, err := f.read(t.Context())
+		f := newOVAFile(tc.path)
+		_, err := f.Read(t.Context())
 		if platforms.KindOf(err) != tc.kind || !strings.Contains(err.Error(), tc.in) {
 			t.Errorf("%s: %s, %v; want %s with %q", what, platforms.KindOf(err), err, tc.kind, tc.in)
 		}

@@ -3,11 +3,9 @@ package vsphere
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +13,8 @@ import (
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/appliancefile"
+	"imageport/platforms/sessions"
 	"imageport/platforms/trust"
 )
 
@@ -51,20 +51,10 @@ const (
 
 // Platform gives drivers, and holds the sessions that they share.
 type Platform struct {
-	cfg Config
-	ova ovaFile
-
-	mu       sync.Mutex
-	sessions map[sessionKey]*session
-	closed   bool
-	imports  map[string]chan struct{} // held by who imports that template
-}
-
-// sessionKey is what a session is shared by.
-type sessionKey struct {
-	address, username string
-	password          [sha256.Size]byte // one that was changed makes another session
-	trust             [sha256.Size]byte
+	cfg      Config
+	ova      *appliancefile.File[*ova]
+	sessions *sessions.Pool[*session]
+	imports  appliancefile.Turns // by the template
 }
 
 // New gives the platform.
@@ -91,8 +81,8 @@ func New(cfg Config) (*Platform, error) {
 		return refuse("a poll interval of %v", cfg.PollInterval)
 	}
 	return &Platform{
-		cfg: cfg, ova: ovaFile{path: cfg.Appliance},
-		sessions: make(map[sessionKey]*session), imports: make(map[string]chan struct{}),
+		cfg: cfg, ova: newOVAFile(cfg.Appliance),
+		sessions: sessions.NewPool[*session](cfg.Now),
 	}, nil
 }
 
@@ -129,38 +119,17 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 		}
 		return nil, fail(address, "credential "+where.PlatformCredentialID, err)
 	}
-	key := sessionKey{
-		address: address, username: username,
-		password: sha256.Sum256([]byte(password)), trust: accepted.Sum(),
+	shared, err := p.sessions.Get(ctx, sessions.KeyOf(address, username, password, accepted.Sum()), func() *session {
+		return newSession(address, username, password, accepted, p.cfg)
+	})
+	if err != nil {
+		return nil, fail(address, "open", err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, platforms.Errorf(platforms.Busy, "vSphere: the worker is stopping")
-	}
-	s, ok := p.sessions[key]
-	if !ok {
-		s = newSession(address, username, password, accepted, p.cfg)
-		p.sessions[key] = s
-	}
-	return &Driver{p: p, session: s, where: where}, nil
+	return &Driver{p: p, session: shared, where: where}, nil
 }
 
 // Close logs all sessions out. Nothing can be opened any more.
-func (p *Platform) Close(ctx context.Context) error {
-	p.mu.Lock()
-	p.closed = true
-	sessions := p.sessions
-	p.sessions = nil
-	p.mu.Unlock()
-	var errs []error
-	for _, s := range sessions {
-		if err := s.close(ctx); err != nil {
-			errs = append(errs, fail(s.address, "log out", err))
-		}
-	}
-	return errors.Join(errs...)
-}
+func (p *Platform) Close(ctx context.Context) error { return p.sessions.Close(ctx) }
 
 // Driver is the platforms.Driver for one place in one vCenter.
 type Driver struct {

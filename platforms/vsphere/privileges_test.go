@@ -50,8 +50,8 @@ func privilegeTable() string {
 func TestPrivilegesMissing(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Destroy)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Destroy)
 	template := h.config()
 	template.Appliance, template.Template = "", h.allVMs(t)[0].name
 	for _, p := range privileges {
@@ -72,7 +72,7 @@ func TestPrivilegesMissing(t *testing.T) {
 			h.renameFolder(t, ownFolder, "old")
 		}
 		h.lab.Revoke(p.id)
-		err := testCall(h, verb).Do(t.Context(), h.open(t, cfg, where))
+		err := platformtest.NewCall(h, verb).Do(t.Context(), h.open(t, cfg, where))
 		h.lab.Grant(p.id)
 		if p.on == onNewFolder {
 			h.renameFolder(t, "old", ownFolder)
@@ -82,9 +82,7 @@ func TestPrivilegesMissing(t *testing.T) {
 		}
 	}
 	h.setTopDirectories(true)
-	for _, verb := range []platformtest.Verb{platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.CheckGuest} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.CheckGuest)
 }
 
 func (v *center) setTopDirectories(yes bool) {
@@ -148,13 +146,11 @@ func TestPrivilegesSuffice(t *testing.T) {
 		t.Fatalf("only %d other privileges", len(others))
 	}
 	h.lab.Revoke(others...)
-	for _, verb := range []platformtest.Verb{
+	platformtest.Do(t, h,
 		platformtest.Check, platformtest.CheckDisk, platformtest.CheckVM, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
 		platformtest.CheckGuest, platformtest.StartGuest, platformtest.FindGuest, platformtest.GuestScreen, platformtest.StopGuest, platformtest.RemoveGuest,
 		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.MakeVM, platformtest.Destroy, platformtest.List,
-	} {
-		do(t, h, verb)
-	}
+	)
 }
 
 // The script that makes the role has the privileges of the table, each once.

@@ -177,8 +177,12 @@ func (s *session) again(ctx context.Context, seen int64) error {
 	return s.login(ctx, s.client, s.calls)
 }
 
-// close logs out.
-func (s *session) close(ctx context.Context) error {
+// Close logs out. Nothing can be called any more.
+func (s *session) Close(ctx context.Context) error {
+	return fail(s.address, "log out", s.logout(ctx))
+}
+
+func (s *session) logout(ctx context.Context) error {
 	release, err := s.hold(ctx)
 	if err != nil {
 		return err

@@ -24,12 +24,12 @@ func (d *Driver) template(ctx context.Context, s *site, folder types.ManagedObje
 	if d.p.cfg.Template != "" {
 		return d.findTemplate(ctx, s)
 	}
-	o, err := d.p.ova.read(ctx)
+	o, err := d.p.ova.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	name := templateName(o, s)
-	release, err := d.p.importing(ctx, s.datacenter.ref.String()+d.address+"/"+name)
+	release, err := d.p.imports.Take(ctx, s.datacenter.ref.String()+d.address+"/"+name)
 	if err != nil {
 		return nil, err
 	}
@@ -52,24 +52,6 @@ func (d *Driver) template(ctx context.Context, s *site, folder types.ManagedObje
 func templateName(o *ova, s *site) string {
 	place := sha256.Sum256([]byte(s.datastore.ref.Value + " " + s.compute.ref.Value))
 	return templatePrefix + o.digest[:12] + "-" + hex.EncodeToString(place[:3])
-}
-
-// importing lets one caller at a time import one template. Workers do not know
-// of each other: if two import at once, the second throws its own away.
-func (p *Platform) importing(ctx context.Context, name string) (release func(), err error) {
-	p.mu.Lock()
-	lock, ok := p.imports[name]
-	if !ok {
-		lock = make(chan struct{}, 1)
-		p.imports[name] = lock
-	}
-	p.mu.Unlock()
-	select {
-	case lock <- struct{}{}:
-		return func() { <-lock }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // lookTemplate reads the template of that name that we imported. Only one that

@@ -10,10 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
-	"time"
 
-	"imageport/platforms"
+	"imageport/platforms/appliancefile"
 )
 
 const (
@@ -25,51 +23,18 @@ const (
 // errAppliance is wrapped by the errors of files that are no appliance's disk.
 var errAppliance = errors.New("want a raw disk or a fixed VHD")
 
-// applianceFile is the file with the appliance's disk. What was read of it is
-// remembered as long as the file stays the same.
-type applianceFile struct {
-	path string
-
-	mu      sync.Mutex
-	size    int64
-	modTime time.Time
-	last    *image
-}
-
 // image is what a disk's file holds.
 type image struct {
-	path   string
 	digest string // SHA-256 of the disk, in hexadecimal
 	size   int64  // of the disk, in bytes, without the footer of a VHD
 }
 
-// read reads the file, if it is not the one that was read last.
-func (f *applianceFile) read(ctx context.Context) (*image, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	file, err := os.Open(f.path)
-	if err != nil {
-		return nil, platforms.Errorf(platforms.NotFound,
-			"the appliance's disk: %w; build it (imageport appliance build --formats raw), or correct appliance under [xenserver]", err)
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("the appliance's disk: %w", err)
-	}
-	if f.last != nil && st.Size() == f.size && st.ModTime().Equal(f.modTime) {
-		return f.last, nil
-	}
-	i, err := readImage(ctx, file, st.Size())
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, platforms.Errorf(platforms.BadRequest, "the appliance's disk %s: %w", f.path, err)
-	}
-	i.path = f.path
-	f.size, f.modTime, f.last = st.Size(), st.ModTime(), i
-	return i, nil
+// newApplianceFile gives the file with the appliance's disk at the path.
+func newApplianceFile(path string) *appliancefile.File[*image] {
+	return appliancefile.New(appliancefile.Kind{Name: "disk", Format: "raw", Section: "xenserver"}, path,
+		func(ctx context.Context, file *os.File, size int64) (*image, error) {
+			return readImage(ctx, file, size)
+		})
 }
 
 // formats are the beginnings of files that are not what their bytes are.
@@ -108,22 +73,9 @@ func readImage(ctx context.Context, file io.ReaderAt, size int64) (*image, error
 		}
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &interruptible{ctx, io.NewSectionReader(file, 0, i.size)}); err != nil {
+	if _, err := io.Copy(sum, appliancefile.Until(ctx, io.NewSectionReader(file, 0, i.size))); err != nil {
 		return nil, err
 	}
 	i.digest = hex.EncodeToString(sum.Sum(nil))
 	return i, nil
-}
-
-// interruptible is a reader that fails when its context has ended.
-type interruptible struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r *interruptible) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

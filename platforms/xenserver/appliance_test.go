@@ -2,7 +2,6 @@ package xenserver
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"imageport/platforms"
 )
@@ -61,8 +59,8 @@ func TestAppliance(t *testing.T) {
 		{write("odd.raw", content[:1000]), "it has 1000 bytes"},
 		{write("empty.raw", nil), "it has 0 bytes"},
 	} {
-		f := &applianceFile{path: tc.path}
-		i, err := f.read(t.Context())
+		f := newApplianceFile(tc.path)
+		i, err := f.Read(t.Context())
 		if tc.in != "" {
 			if platforms.KindOf(err) != platforms.BadRequest || !errors.Is(err, errAppliance) || !strings.Contains(err.Error(), tc.in) {
 				t.Errorf("%s: %v; want %q", tc.path, err, tc.in)
@@ -72,29 +70,6 @@ func TestAppliance(t *testing.T) {
 		if err != nil || i.size != int64(len(content)) || i.digest != hex.EncodeToString(sum[:]) {
 			t.Errorf("%s: %+v, %v", tc.path, i, err)
 		}
-	}
-	if _, err := (&applianceFile{path: filepath.Join(dir, "none")}).read(t.Context()); platforms.KindOf(err) != platforms.NotFound {
-		t.Errorf("no file: %v", err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := (&applianceFile{path: raw}).read(ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-
-	// It is read once, and again when it has changed.
-	f := &applianceFile{path: raw}
-	first, _ := f.read(t.Context())
-	if again, err := f.read(t.Context()); again != first || err != nil {
-		t.Errorf("read again: %v", err)
-	}
-	content[0]++
-	write("ce.raw", content)
-	if err := os.Chtimes(raw, time.Time{}, time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := f.read(t.Context()); err != nil || again.digest == first.digest {
-		t.Errorf("it has changed: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package xenserver
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"imageport/platforms/patience"
@@ -22,7 +21,7 @@ func (d *Driver) base(ctx context.Context, sr *repository, i *image, ce marks) (
 	if err != nil || found != nil {
 		return found, err
 	}
-	release, err := d.p.importing(ctx, d.address+"/"+sr.UUID+"/"+i.digest)
+	release, err := d.p.imports.Take(ctx, d.address+"/"+sr.UUID+"/"+i.digest)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func (d *Driver) importBase(ctx context.Context, sr *repository, i *image, ce ma
 	if err := d.learnHosts(ctx); err != nil {
 		return err
 	}
-	file, err := os.Open(i.path)
+	file, err := d.p.appliance.Open()
 	if err != nil {
 		return err
 	}
@@ -103,20 +102,3 @@ func (d *Driver) dropImport(ctx context.Context, ref xapi.Ref) {
 
 // dropTimeout is for how long the removal of what failed is waited for.
 const dropTimeout = 10 * time.Second
-
-// importing lets one caller at a time import to one place.
-func (p *Platform) importing(ctx context.Context, place string) (release func(), err error) {
-	p.mu.Lock()
-	lock, ok := p.imports[place]
-	if !ok {
-		lock = make(chan struct{}, 1)
-		p.imports[place] = lock
-	}
-	p.mu.Unlock()
-	select {
-	case lock <- struct{}{}:
-		return func() { <-lock }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}

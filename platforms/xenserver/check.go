@@ -18,7 +18,7 @@ func (d *Driver) check(ctx context.Context, ce platforms.Spec) error {
 	if err := ce.Validate(); err != nil {
 		return err
 	}
-	image, err := d.p.appliance.read(ctx)
+	image, err := d.p.appliance.Read(ctx)
 	if err != nil {
 		return err
 	}

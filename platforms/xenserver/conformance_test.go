@@ -3,7 +3,6 @@ package xenserver
 import (
 	"context"
 	"crypto/rand"
-	"flag"
 	"net/url"
 	"os"
 	"strconv"
@@ -23,19 +22,11 @@ import (
 // docs/xenserver-role.md. Output disks are VDIs with a name of their own for each
 // run, imageport-test-…; none is left.
 func TestConformance(t *testing.T) {
-	if os.Getenv("IMAGEPORT_XEN_URL") != "" {
-		h := realHarness(t)
-		platformtest.Run(t, func(t *testing.T) platformtest.Harness { return h })
-		return
-	}
-	platformtest.Run(t, func(t *testing.T) platformtest.Harness { return newHarness(t) })
+	platformtest.RunOn(t, "IMAGEPORT_XEN_URL", realHarness, newHarness)
 }
 
 func realHarness(t *testing.T) *harness {
 	t.Helper()
-	if p := flag.Lookup("test.parallel").Value.String(); p != "1" {
-		t.Fatalf("there is one pool for all cases: run with -parallel 1, not %s", p)
-	}
 	env := func(name string) string { return os.Getenv("IMAGEPORT_XEN_" + name) }
 	u, err := url.Parse(env("URL"))
 	if err != nil {
@@ -57,7 +48,7 @@ func realHarness(t *testing.T) *harness {
 	}
 	h := &harness{
 		real: true, where: where, username: env("USERNAME"), password: env("PASSWORD"), appliance: os.Getenv("IMAGEPORT_APPLIANCE"),
-		outputs: "imageport-test-" + strings.ToLower(rand.Text()[:8]) + " ", planted: make(map[string]bool),
+		outputs: "imageport-test-" + strings.ToLower(rand.Text()[:8]) + " ",
 	}
 	h.eye = h.open(t, h.config(), h.where)
 	if _, err := h.eye.List(context.Background()); err != nil {

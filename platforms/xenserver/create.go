@@ -157,7 +157,7 @@ func (d *Driver) attachSystem(ctx context.Context, v *vm) error {
 	if err != nil {
 		return err
 	}
-	image, err := d.p.appliance.read(ctx)
+	image, err := d.p.appliance.Read(ctx)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (d *Driver) fillSystem(ctx context.Context, v *vm, system *vbd) (ready bool
 	if err != nil {
 		return false, err
 	}
-	image, err := d.p.appliance.read(ctx)
+	image, err := d.p.appliance.Read(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -24,13 +24,13 @@ func TestMachine(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg := h.config()
-	cfg.MemoryMB, cfg.CPUs, cfg.Now = 512, 3, func() time.Time { return fixedTime }
-	call := testCall(h, platformtest.Create)
+	cfg.MemoryMB, cfg.CPUs, cfg.Now = 512, 3, func() time.Time { return platformtest.Deadline }
+	call := platformtest.NewCall(h, platformtest.Create)
 	in, err := h.open(t, cfg, h.where).Create(t.Context(), call.CE)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (platforms.Instance{Name: call.CE.Name, Job: call.CE.Job, RunID: "run", Owner: "location", State: platforms.Running, Created: fixedTime, Ref: in.Ref}); in != want ||
+	if want := (platforms.Instance{Name: call.CE.Name, Job: call.CE.Job, RunID: "run", Owner: call.CE.Owner, State: platforms.Running, Created: platformtest.Deadline, Ref: in.Ref}); in != want ||
 		!strings.HasPrefix(in.Ref, fmt.Sprintf("%s:%d/", h.lab.Host(), h.lab.Port())) {
 		t.Errorf("got %+v, want %+v", in, want)
 	}
@@ -55,10 +55,10 @@ func TestMachine(t *testing.T) {
 		t.Fatalf("it has the disks %+v", disks)
 	}
 	disk := h.allVDIs(t)[disks[0].VDI]
-	if disk.Size != 4<<20 || disk.Marks[keyCE] != call.CE.Name || disk.Marks[keyJob] != call.CE.Job || disk.Marks[keyOwner] != "location" {
+	if disk.Size != 4<<20 || disk.Marks[keyCE] != call.CE.Name || disk.Marks[keyJob] != call.CE.Job || disk.Marks[keyOwner] != call.CE.Owner {
 		t.Errorf("its disk is %+v", disk)
 	}
-	if got := readFile(t, h.file(t, disk.ref), 0, applianceBytes); !slices.Equal(got, readFile(t, h.appliance, 0, applianceBytes)) {
+	if got := platformtest.ReadFile(t, h.file(t, disk.ref), 0, applianceBytes); !slices.Equal(got, platformtest.ReadFile(t, h.appliance, 0, applianceBytes)) {
 		t.Error("its disk is not the appliance")
 	}
 	for _, vif := range h.lab.Records("VIF") {
@@ -117,7 +117,7 @@ func TestNames(t *testing.T) {
 		}
 		d, err := p.Open(t.Context(), where)
 		if err == nil {
-			err = testCall(h, platformtest.Check).Do(t.Context(), d)
+			err = platformtest.NewCall(h, platformtest.Check).Do(t.Context(), d)
 		}
 		if platforms.KindOf(err) != tc.kind || err != nil && !strings.Contains(err.Error(), tc.in) {
 			t.Errorf("%s: %s, %v; want %q with %s", what, platforms.KindOf(err), err, tc.kind, tc.in)
@@ -133,12 +133,12 @@ func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.lab.Fill(labxapi.DefaultSR, 70<<20)
-	do(t, h, platformtest.Check)
-	disk := testCall(h, platformtest.CheckDisk)
+	platformtest.Do(t, h, platformtest.Check)
+	disk := platformtest.NewCall(h, platformtest.CheckDisk)
 	disk.Disk.SizeBytes = 100 << 20
 	for what, err := range map[string]error{"a disk": disk.Do(t.Context(), h.Open(t)), "the CE": func() error {
 		h.lab.Fill(labxapi.DefaultSR, 1<<20)
-		return testCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
+		return platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
 	}()} {
 		if platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), labxapi.DefaultSR) || !strings.Contains(err.Error(), "MiB free") {
 			t.Errorf("%s: %v", what, err)
@@ -147,7 +147,7 @@ func TestNoRoom(t *testing.T) {
 	h.lab.Fill(labxapi.DefaultSR, 1<<30)
 	cfg := h.config()
 	cfg.MemoryMB = maxMemoryMB
-	if err := testCall(h, platformtest.Check).Do(t.Context(), h.open(t, cfg, h.where)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), "memory") {
+	if err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.open(t, cfg, h.where)); platforms.KindOf(err) != platforms.Full || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("no memory: %v", err)
 	}
 }
@@ -197,9 +197,9 @@ func TestCheckDisk(t *testing.T) {
 func TestForeignDisks(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	intact := h.PlantOutput(t, "somebody's")
-	ce := h.ceVM(t, testCall(h, platformtest.Create).CE.Name)
+	ce := h.ceVM(t, platformtest.NewCall(h, platformtest.Create).CE.Name)
 	for ref, v := range h.allVDIs(t) {
 		if v.Name == "somebody's" {
 			if err := h.eye.createVBD(t.Context(), ce, ref, "5", false); err != nil {
@@ -207,8 +207,8 @@ func TestForeignDisks(t *testing.T) {
 			}
 		}
 	}
-	do(t, h, platformtest.AddDisk)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.AddDisk)
+	platformtest.Clean(t, h)
 	if !intact() {
 		t.Error("what somebody else attached is gone")
 	}
@@ -218,22 +218,22 @@ func TestForeignDisks(t *testing.T) {
 func TestLostDisk(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.AddDisk)
-	do(t, h, platformtest.Stop)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.AddDisk)
+	platformtest.Do(t, h, platformtest.Stop)
 	for _, v := range h.outputVDIs(t) {
 		if err := h.eye.destroyVDI(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}
 	}
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	for _, verb := range []platformtest.Verb{platformtest.AddDisk, platformtest.KeepDisk} {
-		err := testCall(h, verb).Do(t.Context(), h.Open(t))
+		err := platformtest.NewCall(h, verb).Do(t.Context(), h.Open(t))
 		if platforms.KindOf(err) != platforms.NotFound || !strings.Contains(err.Error(), "somebody removed its VDI") {
 			t.Errorf("%s: %v", verb, err)
 		}
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // A CE has more than one output disk, each on a device of its own for good, and no
@@ -241,8 +241,8 @@ func TestLostDisk(t *testing.T) {
 func TestDevices(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	call := testCall(h, platformtest.AddDisk)
+	platformtest.Do(t, h, platformtest.Create)
+	call := platformtest.NewCall(h, platformtest.AddDisk)
 	d := h.Open(t).(*Driver)
 	for n := firstDevice; n <= lastDevice; n++ {
 		disk := h.OutputDisk(n)
@@ -261,7 +261,7 @@ func TestDevices(t *testing.T) {
 	if err := call.Do(t.Context(), d); platforms.KindOf(err) != platforms.BadRequest || !strings.Contains(err.Error(), "had 12 disks") {
 		t.Errorf("one more: %v", err)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // A pool plugs no disk into a VM of which it has not seen the drivers yet: that is
@@ -269,34 +269,34 @@ func TestDevices(t *testing.T) {
 func TestDriversLate(t *testing.T) {
 	t.Parallel()
 	h := startHarness(t, labxapi.Config{DriversAfter: 60 * time.Millisecond})
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.AddDisk)
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.AddDisk)
+	platformtest.Clean(t, h)
 	never := startHarness(t, labxapi.Config{DriversAfter: time.Hour})
-	do(t, never, platformtest.Create)
-	err := testCall(never, platformtest.AddDisk).Do(t.Context(), never.Open(t))
+	platformtest.Do(t, never, platformtest.Create)
+	err := platformtest.NewCall(never, platformtest.AddDisk).Do(t.Context(), never.Open(t))
 	if platforms.KindOf(err) != platforms.Busy || xapi.CodeOf(err) != "VM_MISSING_PV_DRIVERS" || !strings.Contains(err.Error(), "feature/hotplug/vbd") {
 		t.Errorf("drivers that never come: %v", err)
 	}
-	clean(t, never)
+	platformtest.Clean(t, never)
 }
 
 // A CE whose own disk was deleted by somebody is made whole.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create)
-	do(t, h, platformtest.Stop)
-	name := testCall(h, platformtest.Create).CE.Name
+	platformtest.Do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Stop)
+	name := platformtest.NewCall(h, platformtest.Create).CE.Name
 	for _, b := range h.disks(t, name) {
 		h.admin(t, "VDI.destroy", nil, b.VDI)
 	}
-	do(t, h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create)
 	if h.Agents(t, name) != 1 {
 		t.Error("it does not run")
 	}
-	clean(t, h)
-	if err := testCall(h, platformtest.Find).Do(t.Context(), h.Open(t)); !errors.Is(err, platforms.ErrNotFound) {
+	platformtest.Clean(t, h)
+	if err := platformtest.NewCall(h, platformtest.Find).Do(t.Context(), h.Open(t)); !errors.Is(err, platforms.ErrNotFound) {
 		t.Error(err)
 	}
 }

@@ -20,9 +20,9 @@ import (
 func TestElection(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	do(t, h, platformtest.Create) // the appliance is there
-	clean(t, h)
-	call := testCall(h, platformtest.Create)
+	platformtest.Do(t, h, platformtest.Create) // the appliance is there
+	platformtest.Clean(t, h)
+	call := platformtest.NewCall(h, platformtest.Create)
 	var seen struct {
 		sync.Mutex
 		most, candidates int
@@ -79,7 +79,7 @@ func TestElection(t *testing.T) {
 		if len(disks) != 2 || disks[0] != call.CE.Name || !strings.HasPrefix(disks[1], "imageport-ce ") {
 			t.Fatalf("round %d: there are the VDIs %q", round, disks)
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 	if seen.most != 1 {
 		t.Errorf("%d VMs were elected at the same time", seen.most)
@@ -94,7 +94,7 @@ func TestElection(t *testing.T) {
 func TestElectionLeftovers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	call := testCall(h, platformtest.Create)
+	call := platformtest.NewCall(h, platformtest.Create)
 	for what, verdicts := range map[string][]string{
 		"two that are undecided":             {"", ""},
 		"two that are rejected":              {rejected, rejected},
@@ -125,6 +125,6 @@ func TestElectionLeftovers(t *testing.T) {
 		if all := h.ceVMs(t, call.CE.Name); len(all) != 1 || !all[0].on() {
 			t.Errorf("%s: there are %d VMs", what, len(all))
 		}
-		clean(t, h)
+		platformtest.Clean(t, h)
 	}
 }

@@ -14,10 +14,8 @@ import (
 // withOffCE gives the call of StartGuest, for a CE with its disk that is off.
 func withOffCE(t *testing.T, h *simHarness) platformtest.Call {
 	t.Helper()
-	for _, first := range before[platformtest.StartGuest] {
-		do(t, h, first)
-	}
-	return testCall(h, platformtest.StartGuest)
+	platformtest.Do(t, h, platformtest.Before(h, platformtest.StartGuest)...)
+	return platformtest.NewCall(h, platformtest.StartGuest)
 }
 
 // A guest has the machine that was asked for, its CE's disk, and nothing else.
@@ -52,47 +50,18 @@ func TestGuestVM(t *testing.T) {
 		if len(g.Xenstore) != 0 || g.Marks[keyJob] != call.CE.Job || g.Marks[keyOwner] != call.CE.Owner || g.Marks[keyRun] != call.CE.RunID {
 			t.Errorf("%+v", g)
 		}
-		do(t, h, platformtest.RemoveGuest)
+		platformtest.Do(t, h, platformtest.RemoveGuest)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 func TestGuestRefused(t *testing.T) {
 	good := platforms.Guest{Disk: "ce-0123456789ab work", Firmware: job.UEFI, MemoryMB: 4096, CPUs: 2}
-	if err := wantGuest(good); err != nil {
-		t.Fatal(err)
-	}
-	for what, change := range map[string]func(*platforms.Guest){
-		"no disk": func(g *platforms.Guest) { g.Disk = "" }, "firmware": func(g *platforms.Guest) { g.Firmware = "efi" },
-		"controller": func(g *platforms.Guest) { g.Controller = job.PVSCSI }, "much memory": func(g *platforms.Guest) { g.MemoryMB = 1 << 25 },
-		"CPUs": func(g *platforms.Guest) { g.CPUs = 1000 },
-	} {
-		bad := good
-		change(&bad)
-		if err := wantGuest(bad); platforms.KindOf(err) != platforms.BadRequest {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-}
-
-// AddOutputDisk takes the disk for a guest, and Destroy removes it.
-func TestWorkingDisk(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	call := testCall(h, platformtest.AddDisk)
-	call.Disk = h.Open(t).(*Driver).WorkingDisk(call.CE.Name)
-	call.Disk.SizeBytes = 16 << 20
-	call.Guest.Disk = call.Disk.Name
-	for _, verb := range []platformtest.Verb{
-		platformtest.CheckDisk, platformtest.CheckGuest, platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest,
-		platformtest.RemoveGuest, platformtest.Create, platformtest.AddDisk, platformtest.Stop, platformtest.StartGuest,
-	} {
-		call.Verb = verb
-		if err := call.Do(t.Context(), h.Open(t)); err != nil {
-			t.Fatalf("%s: %v", verb, err)
-		}
-	}
-	clean(t, h)
+	platformtest.Refuses(t, good, wantGuest, map[string]func(*platforms.Guest){
+		"": func(g *platforms.Guest) { g.Disk = "" }, "firmware": func(g *platforms.Guest) { g.Firmware = "efi" },
+		"controller": func(g *platforms.Guest) { g.Controller = job.PVSCSI }, "33554432": func(g *platforms.Guest) { g.MemoryMB = 1 << 25 },
+		"1000": func(g *platforms.Guest) { g.CPUs = 1000 },
+	})
 }
 
 // A guest that the pool does not switch on was not switched on: it is the next time.
@@ -113,21 +82,23 @@ func TestGuestNotSwitchedOn(t *testing.T) {
 		}, platforms.Full},
 		"somebody starts the CE": {t.Context(), func() *Driver {
 			started := false
-			return h.watched(t, func(method string) {
+			return h.before(t, func(method string) error {
 				if method == "Async.VM.start" && !started {
 					started = true
 					h.admin(t, "VM.start", nil, ce.ref, false, false)
 				}
+				return nil
 			})
 		}, platforms.Busy},
 		"cancelled before": {cancelled, func() *Driver {
 			marks := 0
-			return h.watched(t, func(method string) {
+			return h.before(t, func(method string) error {
 				if method == "VM.add_to_other_config" {
 					if marks++; marks == 2 { // the first elects it
 						cancel()
 					}
 				}
+				return nil
 			})
 		}, platforms.Busy},
 	} {
@@ -140,13 +111,13 @@ func TestGuestNotSwitchedOn(t *testing.T) {
 		if g, err := d.FindGuest(t.Context(), ce.Name); err != nil || g.On || g.Started {
 			t.Errorf("%s: the guest is %+v, %v", what, g, err)
 		}
-		do(t, h, platformtest.Stop)
+		platformtest.Do(t, h, platformtest.Stop)
 		if g, err := d.StartGuest(t.Context(), ce.Name, call.Guest); err != nil || !g.On || !g.Started {
 			t.Errorf("%s, then: %+v, %v", what, g, err)
 		}
-		do(t, h, platformtest.RemoveGuest)
+		platformtest.Do(t, h, platformtest.RemoveGuest)
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // When the connection is lost while the guest is being switched on, it may be on,
@@ -178,33 +149,7 @@ func TestGuestMayBeOn(t *testing.T) {
 	if err != nil || g.On || !g.Started {
 		t.Errorf("it is %+v, %v", g, err)
 	}
-	clean(t, h)
-}
-
-// A guest whose CE has gone is listed in its place, and removed with the disk.
-func TestGuestAlone(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	for _, state := range []platforms.State{platforms.Running, platforms.Stopped} {
-		call := withOffCE(t, h)
-		do(t, h, platformtest.StartGuest)
-		h.admin(t, "VM.destroy", nil, h.ceVM(t, call.CE.Name).ref)
-		if state == platforms.Stopped {
-			h.SwitchOff(t, call.CE.Name)
-		}
-		d := h.Open(t)
-		listed, err := d.List(t.Context())
-		if err != nil || len(listed) != 1 || listed[0].Name != call.CE.Name || listed[0].State != state || listed[0].Job != call.CE.Job || listed[0].Owner != call.CE.Owner {
-			t.Fatalf("listed is %+v, %v", listed, err)
-		}
-		if _, err := d.Find(t.Context(), call.CE.Name); !errors.Is(err, platforms.ErrNotFound) {
-			t.Errorf("Find: %v", err)
-		}
-		if _, err := d.Create(t.Context(), call.CE); platforms.KindOf(err) != platforms.Busy {
-			t.Errorf("Create: %v", err)
-		}
-		clean(t, h)
-	}
+	platformtest.Clean(t, h)
 }
 
 // Of VMs that several callers made one is the guest, and the others go: whichever
@@ -240,7 +185,7 @@ func TestGuestElected(t *testing.T) {
 	if left := h.guests(t, v.Name); err != nil || !state.On || state.Ref != h.eye.address+"/"+all[2].UUID || len(left) != 1 {
 		t.Errorf("it is %+v, %v; elected was %s of %d", state, err, all[2].UUID, len(left))
 	}
-	clean(t, h)
+	platformtest.Clean(t, h)
 }
 
 // A VM of the name of a guest that is none stays, and is in nobody's way: names are
@@ -250,10 +195,8 @@ func TestGuestForeign(t *testing.T) {
 	h := newHarness(t)
 	call := withOffCE(t, h)
 	intact := h.Plant(t, call.CE.Name+guestSuffix)
-	for _, verb := range []platformtest.Verb{platformtest.StartGuest, platformtest.FindGuest, platformtest.RemoveGuest} {
-		do(t, h, verb)
-	}
-	clean(t, h)
+	platformtest.Do(t, h, platformtest.StartGuest, platformtest.FindGuest, platformtest.RemoveGuest)
+	platformtest.Clean(t, h)
 	if !intact() {
 		t.Error("it is not intact")
 	}

@@ -1,11 +1,11 @@
 package xenserver
 
 import (
-	"os"
 	"testing"
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 	"imageport/platforms/xenserver/xapi"
 )
 
@@ -55,6 +55,11 @@ func (h *simHarness) SwitchOff(t testing.TB, ce string) {
 	h.lab.GuestEnded(ce + guestSuffix)
 }
 
+func (h *harness) LoseCE(t testing.TB, ce string) {
+	t.Helper()
+	h.admin(t, "VM.destroy", nil, h.ceVM(t, ce).ref)
+}
+
 func (h *simHarness) WriteGuest(t testing.TB, ce string, at int64, b []byte) {
 	t.Helper()
 	var vdi xapi.Ref
@@ -69,12 +74,5 @@ func (h *simHarness) WriteGuest(t testing.TB, ce string, at int64, b []byte) {
 			}
 		}
 	}
-	f, err := os.OpenFile(h.file(t, vdi), os.O_WRONLY, 0)
-	if err == nil {
-		defer f.Close()
-		_, err = f.WriteAt(b, at)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	platformtest.WriteFile(t, h.file(t, vdi), at, b)
 }

@@ -1,8 +1,10 @@
 package xenserver
 
 import (
+	"bytes"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +32,7 @@ func startHarness(t testing.TB, cfg labxapi.Config) *simHarness {
 	}
 	t.Cleanup(lab.Close)
 	h := &simHarness{lab: lab, harness: &harness{
-		username: lab.Username(), password: lab.Password(), appliance: testAppliance(t), outputs: "output ", planted: make(map[string]bool),
+		username: lab.Username(), password: lab.Password(), appliance: testAppliance(t), outputs: "output ",
 	}}
 	h.where = job.Target{Platform: job.PlatformXenServer, PlatformCredentialID: "pool"}
 	h.where.XenHost, h.where.XenPort, h.where.XenSSLFingerprint = lab.Host(), lab.Port(), lab.Fingerprint()
@@ -67,6 +69,93 @@ func (h *simHarness) Seed(t testing.TB, name string) seed.Seed {
 
 func (h *simHarness) EndSessions(testing.TB) { h.lab.EndSessions() }
 
+func (h *simHarness) Platform(t testing.TB, credential platformtest.Passwords) platformtest.Platform {
+	t.Helper()
+	cfg := h.config()
+	cfg.Credential = credential
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (h *simHarness) Login() (username, password string) { return h.username, h.password }
+func (h *simHarness) Port() int                          { return h.lab.Port() }
+func (h *simHarness) CertificatePEM() string             { return h.lab.CertificatePEM() }
+func (h *simHarness) Fingerprint() string                { return h.lab.Fingerprint() }
+func (h *simHarness) CountSessions() int                 { return len(h.lab.Records("session")) }
+
+func (h *simHarness) Target(by *platformtest.Proof) job.Target {
+	where := h.where
+	if by == nil {
+		return where
+	}
+	where.XenSSLFingerprint, where.XenSSLCACertificate, where.XenSSLNoCheckHostname = by.Fingerprint, by.CA, by.AnyName
+	if by.Host != "" {
+		where.XenHost, where.XenPort = by.Host, by.Port
+	}
+	return where
+}
+
+func (h *simHarness) Watch(t testing.TB, see func(method string)) platforms.Driver {
+	t.Helper()
+	h.lab.SetRole("vm-admin") // whose permissions are read
+	return h.before(t, func(method string) error {
+		method = strings.TrimPrefix(method, "Async.")
+		if tidying := method == "task.destroy" || strings.HasPrefix(method, "session.l"); !tidying {
+			see(method)
+		}
+		return nil
+	})
+}
+
+func (h *simHarness) Breaks(_ testing.TB, _ platformtest.Verb, method string, n int) []platformtest.Break {
+	way := []struct {
+		code  string
+		kinds []platforms.Kind
+	}{
+		{"HOST_STILL_BOOTING", []platforms.Kind{platforms.Busy}}, {"RBAC_PERMISSION_DENIED", []platforms.Kind{platforms.Denied}},
+		{"SR_FULL", []platforms.Kind{platforms.Full}}, {"INTERNAL_ERROR", []platforms.Kind{platforms.Internal}},
+		{"OTHER_OPERATION_IN_PROGRESS", []platforms.Kind{"", platforms.Busy}},
+	}[n%5]
+	return []platformtest.Break{{Name: way.code, Kinds: way.kinds, Once: func() func() {
+		h.lab.Inject(method, 1, way.code, "x", "y")
+		return h.lab.ClearFaults
+	}}}
+}
+
+// Forget removes what CEs are copied from.
+func (h *simHarness) Forget(t testing.TB) {
+	t.Helper()
+	for ref, v := range h.allVDIs(t) {
+		if v.isAppliance() {
+			h.admin(t, "VDI.destroy", nil, ref)
+		}
+	}
+}
+
+func (h *simHarness) Shared(t testing.TB) []string {
+	t.Helper()
+	var bases []string
+	for _, v := range h.allVDIs(t) {
+		if v.isAppliance() {
+			bases = append(bases, v.Name)
+		}
+	}
+	return bases
+}
+
+func (h *simHarness) Boots(t testing.TB, ce string) {
+	t.Helper()
+	want := platformtest.ReadFile(t, h.appliance, 0, applianceBytes)
+	for _, b := range h.disks(t, ce) {
+		if got := platformtest.ReadFile(t, h.file(t, b.VDI), 0, applianceBytes); !bytes.Equal(got, want) {
+			t.Errorf("%s does not start from the appliance", ce)
+		}
+	}
+}
+
 // critical are the methods without which the verbs cannot succeed.
 var critical = map[platformtest.Verb]string{
 	platformtest.Check: "SR.get_record", platformtest.Create: "VM.start", platformtest.Stop: "VM.hard_shutdown",
@@ -93,10 +182,13 @@ func (h *simHarness) Delay(_ testing.TB, d time.Duration) { h.lab.Delay("VDI.cre
 
 var (
 	_ platformtest.GuestHarness = (*harness)(nil)
+	_ platformtest.Losing       = (*harness)(nil)
 	_ platformtest.GuestWriting = (*simHarness)(nil)
 	_ platformtest.Writing      = (*simHarness)(nil)
 	_ platformtest.Telling      = (*simHarness)(nil)
 	_ platformtest.Faulty       = (*simHarness)(nil)
-	_ platformtest.Sessions     = (*simHarness)(nil)
+	_ platformtest.Server       = (*simHarness)(nil)
+	_ platformtest.Breaking     = (*simHarness)(nil)
+	_ platformtest.Booting      = (*simHarness)(nil)
 	_ platformtest.Slow         = (*simHarness)(nil)
 )

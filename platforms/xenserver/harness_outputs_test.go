@@ -3,14 +3,13 @@ package xenserver
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/platformtest"
 	"imageport/platforms/xenserver/xapi"
 )
 
@@ -18,23 +17,7 @@ func (h *harness) OutputDisk(n int) platforms.OutputDisk {
 	return platforms.OutputDisk{Name: fmt.Sprintf("%sdisk %d", h.outputs, n), SizeBytes: 64 << 20}
 }
 
-func (h *harness) OtherDisks() []platforms.OutputDisk {
-	var all []platforms.OutputDisk
-	for i, change := range []func(*platforms.OutputDisk){
-		func(o *platforms.OutputDisk) { o.Format = platforms.VMDK },
-		func(o *platforms.OutputDisk) { o.Format = platforms.Raw },
-		func(o *platforms.OutputDisk) { o.Format = platforms.VHDX },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThin },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionThick },
-		func(o *platforms.OutputDisk) { o.Provision = job.ProvisionEagerZeroed },
-	} {
-		o := h.OutputDisk(10 + i)
-		o.SizeBytes = 8 << 20
-		change(&o)
-		all = append(all, o)
-	}
-	return all
-}
+func (h *harness) OtherDisks() []platforms.OutputDisk { return platformtest.EveryKind(h.OutputDisk) }
 
 func (h *harness) BadDiskNames() []string {
 	return []string{"", " x", "x ", "a\nb", "a\x00b", "a\u200bb", "\xff", strings.Repeat("ü", 201)}
@@ -45,7 +28,7 @@ func (h *harness) outputVDIs(t testing.TB) []*vdi {
 	t.Helper()
 	var all []*vdi
 	for ref, v := range h.allVDIs(t) {
-		if strings.HasPrefix(v.Name, h.outputs) && !h.isPlanted(ref) {
+		if strings.HasPrefix(v.Name, h.outputs) && !h.planted.Has(string(ref)) {
 			all = append(all, v)
 		}
 	}
@@ -76,7 +59,7 @@ func (h *harness) PlantOutput(t testing.TB, name string) func() bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.plant(ref)
+	h.planted.Add(string(ref))
 	return func() bool {
 		v := h.allVDIs(t)[ref]
 		return v != nil && v.Name == name && len(v.Marks) == 1
@@ -139,42 +122,21 @@ func (h *simHarness) attachedFile(t testing.TB, ce string, disk platforms.Output
 
 func (h *simHarness) WriteDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, b []byte) {
 	t.Helper()
-	f, err := os.OpenFile(h.attachedFile(t, ce, disk), os.O_WRONLY, 0)
-	if err == nil {
-		defer f.Close()
-		_, err = f.WriteAt(b, at)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	platformtest.WriteFile(t, h.attachedFile(t, ce, disk), at, b)
 }
 
 func (h *simHarness) ReadDisk(t testing.TB, ce string, disk platforms.OutputDiskRef, at int64, n int) []byte {
 	t.Helper()
-	return readFile(t, h.attachedFile(t, ce, disk), at, n)
+	return platformtest.ReadFile(t, h.attachedFile(t, ce, disk), at, n)
 }
 
 func (h *simHarness) ReadOutput(t testing.TB, name string, at int64, n int) []byte {
 	t.Helper()
 	for _, v := range h.outputVDIs(t) {
 		if v.Name == name {
-			return readFile(t, h.file(t, v.ref), at, n)
+			return platformtest.ReadFile(t, h.file(t, v.ref), at, n)
 		}
 	}
 	t.Fatalf("there is no %s", name)
 	return nil
-}
-
-func readFile(t testing.TB, path string, at int64, n int) []byte {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, at); err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,9 +31,8 @@ type harness struct {
 	outputs            string  // what the names of output disks begin with
 	eye                *Driver // of the test's own
 
-	mu      sync.Mutex
-	foreign map[string]bool // references of what was there before
-	planted map[string]bool // references
+	foreign map[string]bool    // references of what was there before
+	planted platformtest.Names // references
 }
 
 // applianceBytes is the size of the appliance of tests: no multiple of a MiB.
@@ -67,19 +65,7 @@ func (h *harness) config() Config {
 func (h *harness) open(t testing.TB, cfg Config, where job.Target) *Driver {
 	t.Helper()
 	p, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(context.Background()); err != nil && !errors.Is(err, errDead) {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	d, err := p.Open(t.Context(), where)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d.(*Driver)
+	return platformtest.Opened[*Driver](t, p, err, where)
 }
 
 func (h *harness) Open(t testing.TB) platforms.Driver { return h.open(t, h.config(), h.where) }
@@ -111,7 +97,7 @@ func (h *harness) allVMs(t testing.TB) map[xapi.Ref]*vm {
 	h.admin(t, "VM.get_all_records", &all)
 	for ref, v := range all {
 		v.ref = ref
-		if h.isForeign(ref) || v.Control {
+		if h.foreign[string(ref)] || v.Control {
 			delete(all, ref)
 		}
 	}
@@ -124,33 +110,12 @@ func (h *harness) allVDIs(t testing.TB) map[xapi.Ref]*vdi {
 	h.admin(t, "VDI.get_all_records", &all)
 	for ref, v := range all {
 		v.ref = ref
-		if h.isForeign(ref) {
+		if h.foreign[string(ref)] {
 			delete(all, ref)
 		}
 	}
 	return all
 }
-
-func (h *harness) isForeign(ref xapi.Ref) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.foreign[string(ref)]
-}
-
-func (h *harness) plant(ref xapi.Ref) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.planted[string(ref)] = true
-}
-
-func (h *harness) isPlanted(ref xapi.Ref) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.planted[string(ref)]
-}
-
-// errDead is what a dead worker's calls give.
-var errDead = errors.New("the worker is dead")
 
 // methodOf gives the method of XAPI that a request calls.
 func methodOf(req *http.Request) string {
@@ -173,55 +138,27 @@ type way func(req *http.Request) (*http.Response, error)
 
 func (w way) RoundTrip(req *http.Request) (*http.Response, error) { return w(req) }
 
-// cutter lets some calls through that change something, and then none at all,
-// as a process that has died makes none.
-type cutter struct {
-	http.RoundTripper
-	mu   sync.Mutex
-	left int
-	dead bool
-}
-
-func (c *cutter) RoundTrip(req *http.Request) (*http.Response, error) {
-	c.mu.Lock()
-	if m := methodOf(req); m == "import_raw_vdi" || xapi.Changes(m) {
-		if c.left == 0 {
-			c.dead = true
-		}
-		c.left--
-	} else if c.left == 0 {
-		// The last one let through is a step; what it started goes on without us.
-		c.dead = true
+// before opens a driver of which each call is told of first, by its method. It is not
+// made if there is an error.
+func (h *harness) before(t testing.TB, see func(method string) error) *Driver {
+	t.Helper()
+	cfg := h.config()
+	cfg.Wrap = func(inner http.RoundTripper) http.RoundTripper {
+		return way(func(req *http.Request) (*http.Response, error) {
+			if err := see(methodOf(req)); err != nil {
+				return nil, err
+			}
+			return inner.RoundTrip(req)
+		})
 	}
-	dead := c.dead
-	c.mu.Unlock()
-	if dead {
-		return nil, errDead
-	}
-	return c.RoundTripper.RoundTrip(req)
+	return h.open(t, cfg, h.where)
 }
 
 func (h *harness) Cut(t testing.TB, call platformtest.Call, n int) bool {
 	t.Helper()
-	cfg := h.config()
-	var c *cutter
-	cfg.Wrap = func(r http.RoundTripper) http.RoundTripper {
-		c = &cutter{RoundTripper: r, left: n + 1}
-		return c
-	}
-	err := call.Do(t.Context(), h.open(t, cfg, h.where))
-	if c.dead {
-		if err != nil && !errors.Is(err, errDead) {
-			t.Fatalf("%s of a worker that died: %v", call.Verb, err)
-		}
-		h.quiet(t)
-		// What failed was only to tidy up.
-		return err == nil
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", call.Verb, err)
-	}
-	return true
+	return platformtest.CutBy(t, call, n, func(c *platformtest.Cutter) platforms.Driver {
+		return h.before(t, func(method string) error { return c.Call(method == "import_raw_vdi" || xapi.Changes(method)) })
+	}, func() { h.quiet(t) })
 }
 
 // quiet waits until no task runs.
@@ -255,7 +192,7 @@ func (h *harness) ceVMs(t testing.TB, name string) []*vm {
 	t.Helper()
 	var all []*vm
 	for ref, v := range h.allVMs(t) {
-		if v.Name == name && !h.isPlanted(ref) {
+		if v.Name == name && !h.planted.Has(string(ref)) {
 			all = append(all, v)
 		}
 	}
@@ -314,7 +251,7 @@ func (h *harness) plantVM(t testing.TB, name string, m marks) xapi.Ref {
 	var ref xapi.Ref
 	h.admin(t, "VM.create", &ref, record)
 	if m == nil {
-		h.plant(ref)
+		h.planted.Add(string(ref))
 	}
 	return ref
 }
@@ -330,29 +267,19 @@ func (h *harness) Agents(t testing.TB, name string) int {
 	return n
 }
 
-// removeBase removes what CEs are copied from, so that the next CE has to import.
-func (h *harness) removeBase(t testing.TB) {
-	t.Helper()
-	for ref, v := range h.allVDIs(t) {
-		if v.isAppliance() {
-			h.admin(t, "VDI.destroy", nil, ref)
-		}
-	}
-}
-
 func (h *harness) Leftovers(t testing.TB) []string {
 	t.Helper()
 	h.quiet(t) // what is being removed is not left behind
 	var left []string
 	for ref, v := range h.allVMs(t) {
-		if !h.isPlanted(ref) {
+		if !h.planted.Has(string(ref)) {
 			left = append(left, fmt.Sprintf("VM %s %v", v.Name, v.Marks))
 		}
 	}
 	bases := 0
 	for ref, v := range h.allVDIs(t) {
 		switch {
-		case h.isPlanted(ref) || strings.HasPrefix(v.Name, h.outputs):
+		case h.planted.Has(string(ref)) || strings.HasPrefix(v.Name, h.outputs):
 		case v.isAppliance() && v.Name == "imageport-ce "+v.Marks[keyAppliance]:
 			bases++
 		default:

@@ -70,29 +70,23 @@ func TestPermissions(t *testing.T) {
 		}
 		return true
 	})
-	for _, verb := range []platformtest.Verb{
+	platformtest.Do(t, h,
 		platformtest.Check, platformtest.CheckDisk, platformtest.Create, platformtest.Find, platformtest.AddDisk, platformtest.Stop,
-	} {
-		do(t, h, verb)
-	}
-	again := testCall(h, platformtest.Create)
+	)
+	again := platformtest.NewCall(h, platformtest.Create)
 	again.CE.Seed.Gateway.Token = "another"
 	if err := again.Do(t.Context(), h.Open(t)); err != nil {
 		t.Fatal(err)
 	}
-	for _, verb := range []platformtest.Verb{platformtest.AddDisk, platformtest.Stop, platformtest.CheckGuest} {
-		do(t, h, verb)
-	}
+	platformtest.Do(t, h, platformtest.AddDisk, platformtest.Stop, platformtest.CheckGuest)
 	h.lab.Inject("VM.start", 1, "HOST_NOT_ENOUGH_FREE_MEMORY", "1", "0")
-	if err := testCall(h, platformtest.StartGuest).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
+	if err := platformtest.NewCall(h, platformtest.StartGuest).Do(t.Context(), h.Open(t)); platforms.KindOf(err) != platforms.Full {
 		t.Fatal(err)
 	}
-	for _, verb := range []platformtest.Verb{
+	platformtest.Do(t, h,
 		platformtest.StartGuest, platformtest.FindGuest, platformtest.GuestScreen, platformtest.StopGuest, platformtest.RemoveGuest,
 		platformtest.Create, platformtest.AddDisk, platformtest.KeepDisk, platformtest.Destroy, platformtest.List,
-	} {
-		do(t, h, verb)
-	}
+	)
 	h.lab.Hook(nil)
 	calls = slices.DeleteFunc(calls, func(m string) bool { return m == "import_raw_vdi" })
 	for _, method := range calls {
@@ -113,7 +107,7 @@ func TestPermissions(t *testing.T) {
 		}[p.use]
 		method := methodNamed(t, calls, p.name)
 		h.lab.Revoke(method)
-		err := testCall(h, verb).Do(t.Context(), h.Open(t))
+		err := platformtest.NewCall(h, verb).Do(t.Context(), h.Open(t))
 		h.lab.Grant(method)
 		if platforms.KindOf(err) != platforms.Denied || !strings.Contains(err.Error(), p.name) || !strings.Contains(err.Error(), h.username) {
 			t.Errorf("%s without %s: %v", verb, p.name, err)
@@ -122,7 +116,7 @@ func TestPermissions(t *testing.T) {
 	for role, ok := range map[string]bool{"read-only": false, "vm-operator": false, "vm-admin": true, "pool-admin": true} {
 		h.lab.SetRole(role)
 		h.lab.EndSessions()
-		err := testCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
+		err := platformtest.NewCall(h, platformtest.Check).Do(t.Context(), h.Open(t))
 		if ok != (err == nil) || !ok && platforms.KindOf(err) != platforms.Denied {
 			t.Errorf("%s: %v", role, err)
 		}

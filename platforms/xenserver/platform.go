@@ -3,18 +3,18 @@ package xenserver
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"imageport/job"
 	"imageport/platforms"
+	"imageport/platforms/appliancefile"
+	"imageport/platforms/sessions"
 	"imageport/platforms/trust"
 	"imageport/platforms/xenserver/xapi"
 )
@@ -53,19 +53,9 @@ const (
 // Platform gives drivers, and holds the sessions that they share.
 type Platform struct {
 	cfg       Config
-	appliance applianceFile
-
-	mu      sync.Mutex
-	pools   map[poolKey]*pool
-	closed  bool
-	imports map[string]chan struct{} // held by who imports the appliance there
-}
-
-// poolKey is what a session is shared by.
-type poolKey struct {
-	address, username string
-	password          [sha256.Size]byte // one that was changed makes another session
-	trust             [sha256.Size]byte
+	appliance *appliancefile.File[*image]
+	pools     *sessions.Pool[*pool]
+	imports   appliancefile.Turns // by the storage repository
 }
 
 // pool is a session with a pool.
@@ -100,8 +90,8 @@ func New(cfg Config) (*Platform, error) {
 		return refuse("a poll interval of %v", cfg.PollInterval)
 	}
 	return &Platform{
-		cfg: cfg, appliance: applianceFile{path: cfg.Appliance},
-		pools: make(map[poolKey]*pool), imports: make(map[string]chan struct{}),
+		cfg: cfg, appliance: newApplianceFile(cfg.Appliance),
+		pools: sessions.NewPool[*pool](cfg.Now),
 	}, nil
 }
 
@@ -141,16 +131,11 @@ func (p *Platform) Open(ctx context.Context, where job.Target) (platforms.Driver
 		}
 		return nil, fail(address, "credential "+where.PlatformCredentialID, err)
 	}
-	key := poolKey{address: address, username: username, password: sha256.Sum256([]byte(password)), trust: accepted.Sum()}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, platforms.Errorf(platforms.Busy, "XenServer: the worker is stopping")
-	}
-	shared, ok := p.pools[key]
-	if !ok {
-		shared = newPool(address, username, password, accepted, x.XenSSLFingerprint, p.cfg)
-		p.pools[key] = shared
+	shared, err := p.pools.Get(ctx, sessions.KeyOf(address, username, password, accepted.Sum()), func() *pool {
+		return newPool(address, username, password, accepted, x.XenSSLFingerprint, p.cfg)
+	})
+	if err != nil {
+		return nil, fail(address, "open", err)
 	}
 	return &Driver{p: p, pool: shared, where: where}, nil
 }
@@ -169,21 +154,13 @@ func newPool(address, username, password string, t trust.Trust, fingerprint stri
 	}
 }
 
-// Close logs all sessions out. Nothing can be opened any more.
-func (p *Platform) Close(ctx context.Context) error {
-	p.mu.Lock()
-	p.closed = true
-	pools := p.pools
-	p.pools = nil
-	p.mu.Unlock()
-	var errs []error
-	for _, s := range pools {
-		if err := s.client.Close(ctx); err != nil {
-			errs = append(errs, fail(s.address, "log out", err))
-		}
-	}
-	return errors.Join(errs...)
+// Close logs out. Nothing can be called any more.
+func (p *pool) Close(ctx context.Context) error {
+	return fail(p.address, "log out", p.client.Close(ctx))
 }
+
+// Close logs all sessions out. Nothing can be opened any more.
+func (p *Platform) Close(ctx context.Context) error { return p.pools.Close(ctx) }
 
 // Driver is the platforms.Driver for one place in one pool.
 type Driver struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -227,5 +228,44 @@ func TestImportCancelled(t *testing.T) {
 	}
 	if _, err := c.connect(t.Context(), 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// broken is a connection that takes a header, and breaks while it takes more; what
+// the server says comes only then.
+type broken struct {
+	net.Conn
+	said   io.Reader
+	writes int
+	breaks chan struct{}
+}
+
+func (b *broken) Write(p []byte) (int, error) {
+	if b.writes++; b.writes == 1 {
+		return len(p), nil
+	}
+	defer close(b.breaks)
+	return 0, io.ErrClosedPipe
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	<-b.breaks
+	return b.said.Read(p)
+}
+
+// A pool that says OK to the header has not got what could not be sent; what it says
+// against it counts.
+func TestSendBreaks(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]int{"200 OK": 0, "403 Forbidden": 403} {
+		conn := &broken{said: strings.NewReader("HTTP/1.1 " + said + "\r\nConnection: close\r\n\r\n"), breaks: make(chan struct{})}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://pool/import_raw_vdi", strings.NewReader("disk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := exchange(conn, req)
+		if want == 0 && !errors.Is(err, io.ErrClosedPipe) || want != 0 && (err != nil || res.StatusCode != want) {
+			t.Errorf("%s: %+v, %v", said, res, err)
+		}
 	}
 }

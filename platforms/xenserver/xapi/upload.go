@@ -95,9 +95,13 @@ func exchange(conn net.Conn, req *http.Request) (*http.Response, error) {
 	_, sendErr := io.CopyN(conn, req.Body, req.ContentLength)
 	if early == nil {
 		if sendErr != nil {
-			// It may say why it wants no more.
+			// It may say why it wants no more. That the header was all right is no reason.
 			select {
 			case a := <-answers:
+				if a.err == nil && a.res.StatusCode == http.StatusOK {
+					a.res.Body.Close()
+					return nil, sendErr
+				}
 				return a.res, a.err
 			case <-time.After(answerTimeout):
 				return nil, sendErr
