@@ -3,7 +3,6 @@ package catalogue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -58,10 +57,14 @@ func readFile(ctx context.Context, folder share.Store, name string) ([]byte, err
 		return nil, job.Errorf(job.CatalogueInvalid, remedyParse, "%s has %d bytes, more than %d", name, f.Size(), maxBytes)
 	}
 	text := make([]byte, f.Size())
-	if n, err := f.ReadAt(text, 0); n < len(text) {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+	n, err := f.ReadAt(text, 0)
+	switch {
+	case n == len(text):
+		return text, nil
+	case err == nil, err == io.EOF:
+		return nil, job.Errorf(job.ShareIO, "Try again when nobody writes it", "%s had %d bytes, and has %d now", name, len(text), n)
 	}
-	return text, nil
+	return nil, job.At(name, err)
 }
 
 // OpenFile opens a file of the catalogue by its path, such as File.Path. Closing

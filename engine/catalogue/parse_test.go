@@ -132,6 +132,7 @@ func TestRefused(t *testing.T) {
 		{list(`"file":"a /b.exe"`), "ends in a dot or a space"},
 		{list(`"file":"%TEMP%/b.exe"`), "for a variable"},
 		{list(`"file":"a\u0000.exe"`), "cannot be printed"},
+		{list(`"file":"2311/nul.exe"`), `file "nul.exe": the name of a file`},
 		{list(`"file":"a.cmd"`), "neither a program (.exe) nor a package (.msi)"},
 		{list(`"sha256":"12"`), `"12" is not a hash`},
 		{list(`"productVersion":"7.x"`), `"7.x" is not a version`},

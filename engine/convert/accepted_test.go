@@ -3,13 +3,13 @@ package convert
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"imageport/job"
+	"imageport/testkit/winimage"
 )
 
 // accepted has the tools of others judge a converted disk: its partition table,
@@ -26,6 +26,13 @@ func accepted(t *testing.T, raw string, r job.Result) {
 		t.Errorf("sgdisk: %v\n%s", err, out)
 	}
 	dir := t.TempDir()
+	copyPartition := func(p job.Partition, to string) {
+		t.Helper()
+		part := winimage.Partition{StartBytes: p.StartBytes, SizeBytes: p.SizeBytes}
+		if err := (winimage.Image{Path: raw}).CopyPartition(t.Context(), part, to); err != nil {
+			t.Fatal(err)
+		}
+	}
 	hives := func(path string) {
 		t.Helper()
 		tool("hivexml", path)
@@ -35,7 +42,7 @@ func accepted(t *testing.T, raw string, r job.Result) {
 		part := filepath.Join(dir, fmt.Sprint(p.Number))
 		switch {
 		case p.Name == "EFI system partition":
-			cut(t, raw, p, part)
+			copyPartition(p, part)
 			tool("fsck.fat", "-n", part)
 			for _, store := range []string{"Boot", "Recovery"} {
 				bcd := filepath.Join(dir, "BCD-"+store)
@@ -43,7 +50,7 @@ func accepted(t *testing.T, raw string, r job.Result) {
 				hives(bcd)
 			}
 		case p.Windows:
-			cut(t, raw, p, part)
+			copyPartition(p, part)
 			tool("ntfs-3g.probe", "--readwrite", part)
 			tool("ntfsresize", "--info", "--no-progress-bar", part)
 			system := filepath.Join(dir, "SYSTEM")
@@ -58,15 +65,4 @@ func accepted(t *testing.T, raw string, r job.Result) {
 			hives(system)
 		}
 	}
-}
-
-// cut copies a partition to a sparse file.
-func cut(t *testing.T, raw string, p job.Partition, to string) {
-	t.Helper()
-	in, err := os.Open(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	sparse(t, to, io.NewSectionReader(in, p.StartBytes, p.SizeBytes), p.SizeBytes)
 }

@@ -1,12 +1,12 @@
 package convert
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,36 +122,30 @@ func convertAndBoot(t *testing.T, spec winimage.Spec, placement job.ESPPlacement
 	return true
 }
 
-// flat is the output as a raw disk.
+// flat is the output as a raw disk, with holes for zeros.
 func (f folder) flat(t *testing.T, task Task) string {
 	t.Helper()
 	raw := filepath.Join(t.TempDir(), "flat.img")
 	c := f.openImage(t, task.Output)
-	sparse(t, raw, c, c.Size())
-	return raw
-}
-
-// sparse writes what is read to a file, with holes for zeros.
-func sparse(t *testing.T, path string, r io.ReaderAt, size int64) {
-	t.Helper()
-	out, err := os.Create(path)
+	out, err := os.Create(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	if err := out.Truncate(size); err != nil {
+	if err := out.Truncate(c.Size()); err != nil {
 		t.Fatal(err)
 	}
-	b, zeros := make([]byte, 1<<20), strings.Repeat("\x00", 1<<20)
-	for off := int64(0); off < size; off += int64(len(b)) {
-		n := min(int64(len(b)), size-off)
-		if _, err := r.ReadAt(b[:n], off); err != nil && err != io.EOF {
+	b, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
+	for off := int64(0); off < c.Size(); off += int64(len(b)) {
+		n := min(int64(len(b)), c.Size()-off)
+		if _, err := c.ReadAt(b[:n], off); err != nil && err != io.EOF {
 			t.Fatal(err)
 		}
-		if string(b[:n]) != zeros[:n] {
+		if !bytes.Equal(b[:n], zeros[:n]) {
 			if _, err := out.WriteAt(b[:n], off); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	return raw
 }

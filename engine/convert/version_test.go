@@ -2,11 +2,8 @@ package convert
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +16,7 @@ import (
 	"imageport/engine/diskimage"
 	"imageport/engine/pvs"
 	"imageport/job"
+	"imageport/testkit/disktest"
 	"imageport/testkit/winimage"
 )
 
@@ -127,38 +125,41 @@ func (f folder) writeManifest(t *testing.T) {
 // Cut off anywhere, a version is there as a whole or not at all: the manifest,
 // which makes it one, comes last and goes first.
 func TestVersionCutAnywhere(t *testing.T) {
-	f := newFolder(t, winimage.Small())
-	f.write(t, "win10.pvp", "properties")
-	f.writeManifest(t)
-	ctx := t.Context()
-	before := f.state(t)
 	for _, keep := range []bool{true, false} {
-		for cut := int64(0); ; cut += max(1, cut/3) {
-			task := nextVersionTask()
-			a, err := admit(ctx, f.store, task)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint("keep ", keep), func(t *testing.T) {
+			t.Parallel()
+			f := newFolder(t, winimage.Small())
+			f.write(t, "win10.pvp", "properties")
+			f.writeManifest(t)
+			ctx := t.Context()
+			before := f.state(t)
+			for cut := int64(0); ; cut += max(1, cut/3) {
+				task := nextVersionTask()
+				a, err := admit(ctx, f.store, task)
+				if err != nil {
+					t.Fatal(err)
+				}
+				task.Output = a.Output
+				done := f.cutVersion(t, task, a, cut, keep)
+				after := f.state(t)
+				if !keep {
+					f.unchanged(t, before)
+				} else if len(after) != len(before)+2 || after["win10.xml"] == before["win10.xml"] {
+					t.Fatalf("cut after %d: %v", cut, after)
+				}
+				for _, name := range []string{"win10.1.avhdx", "win10.1.pvp"} {
+					os.Remove(filepath.Join(f.path, name))
+				}
+				if keep { // as before, with the same time
+					f.write(t, "win10.xml", "")
+					f.writeManifest(t)
+					before = f.state(t)
+				}
+				if done || t.Failed() {
+					break
+				}
 			}
-			task.Output = a.Output
-			done := f.cutVersion(t, task, a, cut, keep)
-			after := f.state(t)
-			if !keep {
-				f.unchanged(t, before)
-			} else if len(after) != len(before)+2 || after["win10.xml"] == before["win10.xml"] {
-				t.Fatalf("cut after %d: %v", cut, after)
-			}
-			for _, name := range []string{"win10.1.avhdx", "win10.1.pvp"} {
-				os.Remove(filepath.Join(f.path, name))
-			}
-			if keep { // as before, with the same time
-				f.write(t, "win10.xml", "")
-				f.writeManifest(t)
-				before = f.state(t)
-			}
-			if done || t.Failed() {
-				break
-			}
-		}
+		})
 	}
 }
 
@@ -223,6 +224,7 @@ func TestContainers(t *testing.T) {
 		{"chain of VHDXs", job.FormatVHDX, "vhdx", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			f, task := emptyFolder(t), newTask()
 			img, err := winimage.Cached(t.Context(), winimage.Small())
 			if err != nil {
@@ -297,17 +299,5 @@ func (f folder) emptyChild(t *testing.T, parent, name string) {
 // decodesAlike compares what we read of the output with what 7-Zip reads.
 func (f folder) decodesAlike(t *testing.T, task Task, kind string) {
 	t.Helper()
-	c := f.openImage(t, task.Output)
-	ours, theirs := sha256.New(), sha256.New()
-	if _, err := io.Copy(ours, io.NewSectionReader(c, 0, c.Size())); err != nil {
-		t.Fatal(err)
-	}
-	seven := exec.CommandContext(t.Context(), "7zz", "e", "-so", "-t"+kind, filepath.Join(f.path, task.Output))
-	seven.Stdout, seven.Stderr = theirs, os.Stderr
-	if err := seven.Run(); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(ours.Sum(nil), theirs.Sum(nil)) {
-		t.Errorf("we decode %x, 7zz decodes %x", ours.Sum(nil), theirs.Sum(nil))
-	}
+	disktest.Same7zz(t, kind, f.openImage(t, task.Output), filepath.Join(f.path, task.Output))
 }

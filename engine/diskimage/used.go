@@ -13,6 +13,7 @@ import (
 	"imageport/engine/disk/copier"
 	"imageport/engine/disk/gpt"
 	"imageport/engine/windows/ntfs"
+	"imageport/job"
 )
 
 // freeSpace is what of a disk need not be copied: the free clusters of its
@@ -36,11 +37,15 @@ type partition struct {
 }
 
 // findFree looks for the volumes of a disk whose free clusters can be left
-// out. What is wrong with the others is a warning; the error is that of ctx.
+// out. What is wrong with the others is a warning; the error is that of ctx, or
+// of files that cannot be read right now.
 func findFree(ctx context.Context, c *chain.Chain) (freeSpace, error) {
 	f := freeSpace{sector: int64(c.SectorSize())}
 	partitions, err := partitionsOf(c)
-	if err != nil {
+	switch {
+	case unread(err):
+		return freeSpace{}, err
+	case err != nil:
 		f.warn("the disk is copied whole: %v", err)
 	}
 	for _, p := range partitions {
@@ -54,6 +59,8 @@ func findFree(ctx context.Context, c *chain.Chain) (freeSpace, error) {
 		switch {
 		case ctx.Err() != nil:
 			return freeSpace{}, ctx.Err()
+		case unread(err):
+			return freeSpace{}, err
 		case err != nil:
 			f.warn("partition %d is copied whole: %v", p.number, err)
 		case v != nil:
@@ -61,6 +68,13 @@ func findFree(ctx context.Context, c *chain.Chain) (freeSpace, error) {
 		}
 	}
 	return f, nil
+}
+
+// unread reports whether an error is that of a share or disk that may give an
+// answer next time.
+func unread(err error) bool {
+	code := job.CodeOf(err)
+	return code != "" && code.Transient()
 }
 
 func (f *freeSpace) warn(format string, args ...any) {

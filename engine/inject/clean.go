@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"imageport/engine/disk/overlay"
 	"imageport/engine/ntfsmount"
 	"imageport/engine/windows/ntfs"
 	"imageport/engine/windows/offline"
@@ -28,6 +29,9 @@ func Clean(ctx context.Context, disk Disk, p Partition, undo Undo, report func(j
 		return nil, err
 	}
 	report(job.Progress{Step: "clean"})
+	if err := redo(d, p); err != nil {
+		return nil, err
+	}
 	w, err := openWindows(d, p)
 	if err != nil {
 		return nil, err
@@ -43,7 +47,14 @@ func Clean(ctx context.Context, disk Disk, p Partition, undo Undo, report func(j
 	if len(c.hives) == 0 && len(c.trees) == 0 && c.parent == "" {
 		return c.fixUps, ctx.Err()
 	}
-	if err := mounted(ctx, d, p, c.do, c.check); err != nil {
+	changed := overlay.New(sectors{d})
+	if err := mounted(ctx, changed, p, c.do); err != nil {
+		return nil, err
+	}
+	if err := commit(d, changed); err != nil {
+		return nil, err
+	}
+	if err := settled(d, p, c.check); err != nil {
 		return nil, err
 	}
 	return c.fixUps, nil

@@ -8,8 +8,9 @@
 // could undo that; and that Clean may be called again, also on a disk that never
 // had anything. What it changed is reported, and what Clean needs is in an Undo.
 //
-// An Inject or Clean that was cut off leaves a disk for which nothing is
-// promised, but a hive that was being written shows it. Package inject starts no
-// Windows and does not judge what the runner says. It trusts nothing that a
-// Windows has written.
+// A Clean that was cut off is completed by the next one, on a disk that has room
+// in front of its partitions, as Windows leaves it. An Inject that was cut off
+// leaves a disk for which nothing is promised, but a hive that was being written
+// shows it. Package inject starts no Windows and does not judge what the runner
+// says. It trusts nothing that a Windows has written.
 package inject

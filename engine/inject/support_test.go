@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
@@ -22,6 +21,7 @@ import (
 	"imageport/firstboot/plan"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 const mib = 1 << 20
@@ -30,15 +30,6 @@ const mib = 1 << 20
 func roomy() winimage.Spec {
 	return winimage.Spec{SizeBytes: 1280 * mib, BootFiles: winimage.SmallBootFiles}
 }
-
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size int64
-}
-
-func (d rawDisk) Size() int64   { return d.size }
-func (rawDisk) SectorSize() int { return 512 }
 
 // workDisk is a working disk.
 type workDisk struct {
@@ -52,20 +43,9 @@ func (d *workDisk) DropCache() error { d.drops++; return nil }
 // build gives a working disk and the place of its Windows.
 func build(t testing.TB, spec winimage.Spec) (*workDisk, Partition) {
 	t.Helper()
-	img, err := winimage.Cached(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(img.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	c, ok := img.Partition(winimage.Windows)
-	if !ok {
-		t.Fatal("there is no C:")
-	}
-	return &workDisk{Overlay: overlay.New(rawDisk{f, img.Spec.SizeBytes})}, Partition{c.Number, c.StartBytes, c.SizeBytes}
+	img, d := windisk.Cached(t, spec)
+	c := windisk.Windows(t, img)
+	return &workDisk{Overlay: d}, Partition{c.Number, c.StartBytes, c.SizeBytes}
 }
 
 // volume opens C:.
@@ -109,32 +89,7 @@ func onMounted(t testing.TB, d *workDisk, p Partition, change func(root string))
 // edit changes SYSTEM as a Windows would.
 func edit(t testing.TB, d *workDisk, p Partition, change func(h *hive.Hive) error) {
 	t.Helper()
-	f, err := volume(t, d, p).NTFS.Open(offline.PathSystem)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := f.ReadAll(64 * mib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := hive.Parse(old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.AllowGrowth(len(old))
-	if err := change(h); err != nil {
-		t.Fatal(err)
-	}
-	h.Commit(time.Unix(1_700_000_000, 0))
-	edits, err := f.Replace(h.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range edits {
-		if _, err := d.WriteAt(e.Data, p.Offset+e.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
+	windisk.Edit(t, d, winimage.Partition{StartBytes: p.Offset, SizeBytes: p.SizeBytes}, offline.PathSystem, change)
 }
 
 // system is SYSTEM, as it is in the file: it must not need its logs.

@@ -98,9 +98,8 @@ func checkFile(v *offline.Volume, path string, want []byte) error {
 	return nil
 }
 
-// mounted calls work with the volume mounted for writing, and afterwards check
-// with it opened anew, once it is on the disk.
-func mounted(ctx context.Context, d target, p Partition, work func(m *ntfsmount.Mounted) error, check func(v *offline.Volume) error) error {
+// mounted calls work with the volume mounted for writing.
+func mounted(ctx context.Context, d ntfsmount.File, p Partition, work func(m *ntfsmount.Mounted) error) error {
 	m, err := ntfsmount.Mount(ctx, ntfsmount.Tool{}, d, p.Offset, p.SizeBytes)
 	if err == nil {
 		err = work(m)
@@ -115,6 +114,12 @@ func mounted(ctx context.Context, d target, p Partition, work func(m *ntfsmount.
 	case err != nil:
 		return mountError(p, err)
 	}
+	return nil
+}
+
+// settled calls check with the volume opened anew, once what was changed is on the
+// disk.
+func settled(d target, p Partition, check func(v *offline.Volume) error) error {
 	if err := d.settle(); err != nil {
 		return err
 	}

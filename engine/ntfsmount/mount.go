@@ -51,7 +51,7 @@ func Mount(ctx context.Context, t Tool, d File, offset, size int64) (*Mounted, e
 	if err != nil {
 		return nil, err
 	}
-	dir := cmp.Or(t.Dir, os.TempDir())
+	dir := t.dir()
 	place, err := newPlace(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTool, err)
@@ -94,7 +94,7 @@ func (m *Mounted) mount(program string) error {
 		if broken := m.shown.Close(); broken != nil {
 			return broken
 		}
-		return refusal(m.tool.err, m.tool.output.String(), m.shown.Path())
+		return refusal(m.tool.Wait(), m.tool.output.String(), m.shown.Path())
 	}
 	m.stop = context.AfterFunc(m.ctx, m.detach)
 	if err := m.enter(); err != nil {
@@ -181,7 +181,7 @@ func (m *Mounted) unmount() error {
 	}
 	busy := m.release()
 	// Without the file below, ntfs-3g cannot go on: this ends with the context.
-	<-m.tool.ended
+	ended := m.tool.Wait()
 	m.stop()
 	if broken := m.shown.Close(); broken != nil {
 		return broken
@@ -189,8 +189,8 @@ func (m *Mounted) unmount() error {
 	switch {
 	case m.ctx.Err() != nil:
 		return context.Cause(m.ctx)
-	case m.tool.err != nil:
-		return refusal(m.tool.err, m.tool.output.String(), m.shown.Path())
+	case ended != nil:
+		return refusal(ended, m.tool.output.String(), m.shown.Path())
 	}
 	return errors.Join(busy, err)
 }
@@ -255,11 +255,27 @@ func (p *place) remove() error {
 	return errors.Join(err, os.Remove(p.dir), p.lock.Close())
 }
 
-// lock gives the directory open and locked; unix.EWOULDBLOCK if it is another's.
+// errOthers is for what is no directory of this user, although it is called like
+// one of this package.
+var errOthers = errors.New("not a directory of ours")
+
+// lock gives the directory open and locked; unix.EWOULDBLOCK if it is another
+// process's, and errOthers if it is somebody else's: where everybody may write, a
+// link or a pipe may have the name.
 func lock(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EACCES) {
+		return nil, errOthers
+	}
 	if err != nil {
 		return nil, err
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		return nil, errors.Join(fmt.Errorf("fstat %s: %w", dir, err), f.Close())
+	}
+	if int(stat.Uid) != os.Geteuid() {
+		return nil, errors.Join(errOthers, f.Close())
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
@@ -268,15 +284,15 @@ func lock(dir string) (*os.File, error) {
 }
 
 // CleanStale removes from dir what killed processes have left there, of this
-// package and of fusefile. It touches nothing of a process that lives, and never
-// waits for a file system.
+// package and of fusefile. It touches nothing of a process that lives, or of
+// another user, and never waits for a file system.
 func CleanStale(dir string) error {
 	errs := []error{fusefile.CleanStale(dir)}
 	list, err := filepath.Glob(filepath.Join(dir, placePrefix+"*"))
 	errs = append(errs, err)
 	for _, found := range list {
 		owned, err := lock(found)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, errOthers) || errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {

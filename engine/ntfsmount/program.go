@@ -1,17 +1,17 @@
 package ntfsmount
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
-	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"imageport/engine/program"
 )
 
 // Tool is the program, and where it works. The zero value serves.
@@ -28,16 +28,14 @@ func (t Tool) program() (string, error) {
 	if t.Path != "" {
 		return t.Path, nil
 	}
-	var last error
-	for _, name := range []string{"ntfs-3g", "/usr/bin/ntfs-3g", "/bin/ntfs-3g"} {
-		path, err := exec.LookPath(name)
-		if err == nil {
-			return path, nil
-		}
-		last = err
+	path, err := program.Find("ntfs-3g", "/usr/bin", "/bin")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	return "", fmt.Errorf("%w: %w", ErrMissing, last)
+	return path, nil
 }
+
+func (t Tool) dir() string { return cmp.Or(t.Dir, os.TempDir()) }
 
 // options of the mount. With norecover, ntfs-3g leaves a journal that is in use
 // alone, and remove_hiberfile is never among them. Names are those that Windows
@@ -47,35 +45,23 @@ const options = "windows_names,norecover,no_detach,big_writes,noatime"
 // running is ntfs-3g at work. It stays in the foreground: only its end says that
 // everything has been written.
 type running struct {
-	process *os.Process
-	ended   chan struct{} // closed when it has ended...
-	err     error         // ...with this
-	output  tail
+	*program.Running
+	output program.Tail
 }
 
-// start runs ntfs-3g, which ends with this process at the latest.
-func start(program, path, dir string) (*running, error) {
-	r := &running{ended: make(chan struct{})}
-	cmd := exec.Command(program, path, dir, "-o", options)
-	cmd.Env = []string{"LC_ALL=C"}
+// maxOutput is many times what ntfs-3g says, in bytes.
+const maxOutput = 16 << 10
+
+// start runs ntfs-3g, which ends with this process at the latest: on the signal it
+// unmounts.
+func start(path, file, dir string) (*running, error) {
+	r := &running{output: program.Tail{Max: maxOutput}}
+	cmd := exec.Command(path, file, dir, "-o", options)
+	cmd.Env = program.Environment()
 	cmd.Stdout, cmd.Stderr = &r.output, &r.output
-	cmd.WaitDelay = killPatience
-	// On this signal it unmounts. The kernel sends it when the thread ends that
-	// has started the process: one has to stay.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		r.process = cmd.Process
-		started <- err
-		if err == nil {
-			r.err = cmd.Wait()
-			close(r.ended)
-		}
-	}()
-	err := <-started
+	cmd.WaitDelay = program.KillPatience
+	var err error
+	r.Running, err = program.Start(cmd, unix.SIGTERM)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
@@ -84,9 +70,6 @@ func start(program, path, dir string) (*running, error) {
 	}
 	return r, nil
 }
-
-// killPatience is how long a killed program's output is waited for.
-const killPatience = 5 * time.Second
 
 // appeared waits until a file system is mounted on dir, which lies on the file
 // system dev, or until ntfs-3g has ended.
@@ -97,7 +80,7 @@ func (r *running) appeared(ctx context.Context, dir string, dev uint64) (bool, e
 			return true, nil
 		}
 		select {
-		case <-r.ended:
+		case <-r.Ended():
 			return false, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
@@ -108,30 +91,6 @@ func (r *running) appeared(ctx context.Context, dir string, dev uint64) (bool, e
 
 // kill ends ntfs-3g, whatever it is doing.
 func (r *running) kill() {
-	// The error would be that it has ended.
-	_ = r.process.Kill()
-	<-r.ended
-}
-
-// tail keeps the last bytes that are written to it.
-type tail struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-// maxOutput is many times what ntfs-3g says, in bytes.
-const maxOutput = 16 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.kept = append(t.kept, p[max(0, len(p)-maxOutput):]...)
-	t.kept = t.kept[max(0, len(t.kept)-maxOutput):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.kept)
+	r.Signal(unix.SIGKILL)
+	_ = r.Wait() // that it was killed
 }

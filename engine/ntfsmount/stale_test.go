@@ -3,12 +3,15 @@ package ntfsmount_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"imageport/engine/ntfsmount"
 )
@@ -123,5 +126,38 @@ func TestKilled(t *testing.T) {
 	wantNothing(t, dir)
 	if err := ntfsmount.CleanStale(dir); err != nil {
 		t.Errorf("with nothing to clean: %v", err)
+	}
+}
+
+// In a folder that everybody may write to, others can make anything that is called
+// as ours: it is left alone, and leads nowhere.
+func TestCleanStaleOfOthers(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(elsewhere, "volume"), []byte("dear"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	place := func(name string) string { return filepath.Join(dir, "imageport-ntfs-"+name) }
+	if err := errors.Join(
+		os.Symlink(elsewhere, place("link")), unix.Mkfifo(place("pipe"), 0o600), os.WriteFile(place("file"), nil, 0o600),
+		os.Mkdir(place("foreign"), 0o700), os.Chown(place("foreign"), 12345, 12345),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(place("ours"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := ntfsmount.CleanStale(dir); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"link", "pipe", "file", "foreign"} {
+		if _, err := os.Lstat(place(name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(place("ours")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed process has left is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(elsewhere, "volume")); err != nil {
+		t.Error(err)
 	}
 }

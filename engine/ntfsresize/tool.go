@@ -9,9 +9,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"time"
 
 	"imageport/engine/fusefile"
+	"imageport/engine/program"
 )
 
 // Tool is the program, and where it works. The zero value serves.
@@ -28,21 +28,17 @@ func (t Tool) program() (string, error) {
 	if t.Path != "" {
 		return t.Path, nil
 	}
-	var last error
-	for _, name := range []string{"ntfsresize", "/usr/sbin/ntfsresize", "/sbin/ntfsresize"} {
-		path, err := exec.LookPath(name)
-		if err == nil {
-			return path, nil
-		}
-		last = err
+	path, err := program.Find("ntfsresize", "/usr/sbin", "/sbin")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	return "", fmt.Errorf("%w: %w", ErrMissing, last)
+	return path, nil
 }
 
 // show mounts the volume with the function given, runs ntfsresize on it, and
 // ends the mount: when it returns nil, all has arrived.
 func (t Tool) show(ctx context.Context, mount func(dir string) (*fusefile.Mounted, error), args ...string) (output string, err error) {
-	program, err := t.program()
+	path, err := t.program()
 	if err != nil {
 		return "", err
 	}
@@ -50,7 +46,7 @@ func (t Tool) show(ctx context.Context, mount func(dir string) (*fusefile.Mounte
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrTool, err)
 	}
-	output, err = run(ctx, program, append(args, file.Path()))
+	output, err = run(ctx, path, append(args, file.Path()))
 	// The cause of an EIO says more than a tool that met one.
 	if broken := file.Close(); broken != nil {
 		return "", broken
@@ -70,31 +66,18 @@ func (t Tool) show(ctx context.Context, mount func(dir string) (*fusefile.Mounte
 	return output, nil
 }
 
-// killPatience is how long a killed tool's output is waited for.
-const killPatience = 5 * time.Second
-
-func run(ctx context.Context, program string, args []string) (string, error) {
-	var output tail
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C"}
-	cmd.Stdout = &output
-	cmd.Stderr = &output
-	cmd.WaitDelay = killPatience
-	err := cmd.Run()
-	return string(output), err
-}
-
-// tail keeps the last bytes that are written to it.
-type tail []byte
-
 // maxOutput is many times what ntfsresize says of a healthy volume, in bytes;
 // of a corrupt one it can say a line for each cluster.
 const maxOutput = 64 << 10
 
-func (t *tail) Write(p []byte) (int, error) {
-	*t = append(*t, p[max(0, len(p)-maxOutput):]...)
-	*t = (*t)[max(0, len(*t)-maxOutput):]
-	return len(p), nil
+func run(ctx context.Context, path string, args []string) (string, error) {
+	output := program.Tail{Max: maxOutput}
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = program.Environment()
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.WaitDelay = program.KillPatience
+	err := cmd.Run()
+	return output.String(), err
 }
 
 // number is the decimal number that follows label in a line, such as 4096 in

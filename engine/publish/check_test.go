@@ -1,7 +1,9 @@
 package publish_test
 
 import (
+	"cmp"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -123,4 +125,25 @@ func TestReadSmall(t *testing.T) {
 	if _, err := publish.ReadSmall(t.Context(), f.store, "win10.pvp", *f.id(t, "win10.pvp")); job.CodeOf(err) != job.ManifestInvalid {
 		t.Errorf("a large file: %v", err)
 	}
+	// It became shorter when it was open already.
+	id = f.write(t, "win10.pvp", "properties")
+	if b, err := publish.ReadSmall(t.Context(), shrinking{f.store}, "win10.pvp", *id); job.CodeOf(err) != job.SourceChanged {
+		t.Errorf("a file that was cut off: %q, %v", b, err)
+	}
+}
+
+// shrinking is a folder of files that have less than they had when they were
+// opened.
+type shrinking struct{ share.Store }
+
+func (s shrinking) Open(ctx context.Context, name string) (share.File, error) {
+	f, err := s.Store.Open(ctx, name)
+	return cutOff{f}, err
+}
+
+type cutOff struct{ share.File }
+
+func (f cutOff) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p[:len(p)/2], off)
+	return n, cmp.Or(err, io.EOF)
 }

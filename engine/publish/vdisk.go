@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
@@ -66,15 +65,20 @@ func ReadSmall(ctx context.Context, store share.Store, name string, id source.Fi
 		return nil, err
 	}
 	defer f.Close()
+	changed := job.Errorf(job.SourceChanged, "Start the job again while nobody works on the vDisk", "%s changed while the job ran", name)
 	if now := (source.FileID{SizeBytes: f.Size(), Modified: f.ModTime().UTC()}); now != id {
-		return nil, job.Errorf(job.SourceChanged, "Start the job again while nobody works on the vDisk", "%s changed while the job ran", name)
+		return nil, changed
 	}
 	if f.Size() > smallLimit {
 		return nil, job.Errorf(job.ManifestInvalid, "Look at what it is", "%s has %d bytes, more than such a file has", name, f.Size())
 	}
 	b := make([]byte, f.Size())
-	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+	switch n, err := f.ReadAt(b, 0); {
+	case n == len(b):
+		return b, nil
+	case err == nil, err == io.EOF:
+		return nil, changed
+	default:
+		return nil, job.At(name, err)
 	}
-	return b, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"imageport/engine/disk"
 	"imageport/engine/disk/copier"
 	"imageport/engine/diskimage"
 	"imageport/engine/share"
@@ -36,7 +37,11 @@ func copyAt(ctx context.Context, now func() time.Time, store share.Store, t Task
 	if err != nil {
 		return Copied{}, err
 	}
-	c := &copying{store: store, task: t, approval: a, src: im, dst: to, now: now, report: report, checkpoint: checkpoint}
+	contents, err := a.contents(ctx, im)
+	if err != nil {
+		return Copied{}, job.At(t.Input, err)
+	}
+	c := &copying{store: store, task: t, approval: a, image: im, src: contents, dst: to, now: now, report: report, checkpoint: checkpoint}
 	copied, err := c.run(ctx, resume)
 	if err == nil {
 		err = im.Untouched(ctx)
@@ -52,7 +57,8 @@ type copying struct {
 	store      share.Store
 	task       Task
 	approval   Approval
-	src        *source.Image
+	image      *source.Image
+	src        disk.Mapped // what is to be copied of the image
 	dst        *target
 	now        func() time.Time
 	report     func(job.Progress)
@@ -74,7 +80,7 @@ func (c *copying) run(ctx context.Context, resume *copier.State) (Copied, error)
 	if from.state == nil || !wrong || ctx.Err() != nil {
 		return copied, err
 	}
-	if err := c.src.Untouched(ctx); err != nil {
+	if err := c.image.Untouched(ctx); err != nil {
 		return Copied{}, err
 	}
 	return c.try(ctx, start{})
@@ -94,12 +100,8 @@ func (c *copying) start(ctx context.Context, resume *copier.State) (start, error
 			if resume.Source != c.identity(empty) {
 				continue
 			}
-			done, err := doneSpans(*resume)
-			if err != nil {
-				return start{}, err
-			}
 			// Where samples say nothing, the disk has nothing to go on from.
-			if found, err := sampled(ctx, c.src, c.dst, done, nil); err != nil {
+			if found, err := sampled(ctx, c.src, c.dst, doneSpans(*resume), nil); err != nil {
 				return start{}, diskimage.Coded(err)
 			} else if found == holds {
 				return start{resume, empty}, nil
@@ -148,7 +150,7 @@ func (c *copying) try(ctx context.Context, from start) (Copied, error) {
 	}
 	return Copied{
 		CRC32C:        fmt.Sprintf("%08x", done.CRC32C),
-		BytesRead:     c.src.ReadBytes() + c.readAgain,
+		BytesRead:     c.image.ReadBytes() + c.readAgain,
 		BytesWritten:  done.WrittenBytes,
 		ResumedBytes:  done.ResumedBytes,
 		VerifiedBytes: verified,
@@ -166,7 +168,7 @@ func (c *copying) cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	if changed := c.src.Untouched(ctx); job.CodeOf(changed) == job.SourceChanged {
+	if changed := c.image.Untouched(ctx); job.CodeOf(changed) == job.SourceChanged {
 		return changed
 	}
 	return err

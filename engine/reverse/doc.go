@@ -1,7 +1,8 @@
 // Package reverse performs reverseImage: Preflight checks and plans, Copy brings
 // the guest-visible bytes of an image on a share to a disk, and verifies them,
 // and FixUp changes what keeps its Windows from starting on the platform. It
-// knows nothing of Temporal and platforms.
+// knows nothing of Temporal and platforms. The copy is to the bit, unless the
+// Approval says that what NTFS has free is to be left out.
 //
 // The image is only opened for reading, and is the one that was approved before
 // and after each step. A Copy that was cut off goes on from the last state that

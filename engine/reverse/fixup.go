@@ -35,7 +35,11 @@ func FixUp(ctx context.Context, store share.Store, t Task, a Approval, d Disk, r
 	if err != nil {
 		return err
 	}
-	found, err := sampled(ctx, im.Chain, dst, []span{{0, im.Size()}}, except(plan.Writes))
+	contents, err := a.contents(ctx, im)
+	if err != nil {
+		return job.At(t.Input, err)
+	}
+	found, err := sampled(ctx, contents, dst, []span{{0, im.Size()}}, except(plan.Writes))
 	if err != nil {
 		return diskimage.Coded(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"imageport/engine/disk"
+	"imageport/engine/diskimage"
 	"imageport/engine/share"
 	"imageport/engine/source"
 )
@@ -33,11 +35,24 @@ func (t Task) reopen(ctx context.Context, store share.Store, a Approval, how sou
 	return im, nil
 }
 
-// identity is that of a copy: the versions of the image's files.
+// contents are what the disk is to hold.
+func (a Approval) contents(ctx context.Context, im *source.Image) (disk.Mapped, error) {
+	if !a.UsedOnly {
+		return im.Chain, nil
+	}
+	used, err := diskimage.UsedOf(ctx, im.Chain)
+	return used, diskimage.Coded(err)
+}
+
+// identity is that of a copy: the versions of the image's files, and how much of
+// it is copied.
 func (a Approval) identity() string {
 	var text bytes.Buffer
 	for _, l := range a.Source {
 		fmt.Fprintf(&text, "%q %d %s %q\n", l.Name, l.File.SizeBytes, l.File.Modified.UTC().Format(time.RFC3339Nano), l.ID)
+	}
+	if a.UsedOnly {
+		text.WriteString("used\n")
 	}
 	sum := sha256.Sum256(text.Bytes())
 	return hex.EncodeToString(sum[:])

@@ -19,16 +19,34 @@ const mib = 1 << 20
 // Preflight finds every reason to refuse the task that the image gives, decides
 // on the size of the disk, and plans the fix-ups. It changes nothing.
 func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error) {
-	if !t.IgnoreLock {
-		if err := source.Unlocked(ctx, store, t.Input); err != nil {
-			return Admitted{}, err
-		}
-	}
-	im, err := t.open(ctx, store, source.Scattered)
+	im, err := Open(ctx, store, t)
 	if err != nil {
 		return Admitted{}, err
 	}
 	defer im.Close()
+	out, err := Admit(ctx, im, t)
+	if err == nil {
+		err = out.Plan(ctx, im, t)
+	}
+	if err != nil {
+		return Admitted{}, err
+	}
+	return out, im.Untouched(ctx)
+}
+
+// Open opens the task's image for its preflight, unless PVS has it in use.
+func Open(ctx context.Context, store share.Store, t Task) (*source.Image, error) {
+	if !t.IgnoreLock {
+		if err := source.Unlocked(ctx, store, t.Input); err != nil {
+			return nil, err
+		}
+	}
+	return t.open(ctx, store, source.Scattered)
+}
+
+// Admit is what Preflight asks of every image that is to be copied, whatever is
+// on its disk. Plan is to follow.
+func Admit(ctx context.Context, im *source.Image, t Task) (Admitted, error) {
 	if s := im.SectorSize(); s != 512 {
 		return Admitted{}, job.Errorf(job.UnsupportedDisk, "Make the vDisk anew with sectors of 512 bytes", "%s has sectors of %d bytes: the disks of platforms have 512, and its partition table would not be found", t.Input, s)
 	}
@@ -55,15 +73,16 @@ func Preflight(ctx context.Context, store share.Store, t Task) (Admitted, error)
 	if size != asked {
 		out.warn("the disk has %d MiB in place of %d: platform %s has disks of whole GiB", size/mib, asked/mib, t.Platform)
 	}
+	return out, nil
+}
+
+// Plan decides what is changed on the copy, so that it starts on the platform;
+// nothing is with job.FixUpsNone.
+func (a *Admitted) Plan(ctx context.Context, im *source.Image, t Task) error {
 	if t.FixUps == job.FixUpsNone {
-		err = out.describe(im, size)
-	} else {
-		err = out.plan(ctx, t, im, size)
+		return a.describe(im)
 	}
-	if err != nil {
-		return Admitted{}, err
-	}
-	return out, im.Untouched(ctx)
+	return a.plan(ctx, t, im)
 }
 
 // replayed passes over what the log of a VHDX makes good, which is replayed in
@@ -97,13 +116,13 @@ func (a *Admitted) warn(format string, args ...any) {
 }
 
 // describe tells what an image starts from that is copied to the bit.
-func (a *Admitted) describe(im *source.Image, size int64) error {
+func (a *Admitted) describe(im *source.Image) error {
 	a.Preview.Firmware = job.BIOS
 	_, err := gpt.Read(im.Chain)
 	switch {
 	case err == nil:
 		a.Preview.Firmware = job.UEFI
-		if size > im.Size() {
+		if a.Approval.SizeBytes > im.Size() {
 			a.warn("the disk is larger than the vDisk, and the backup of its partition table is not at the end: without fix-ups it is left where it is")
 		}
 	case errors.Is(err, gpt.ErrCorrupt):
@@ -116,8 +135,8 @@ func (a *Admitted) describe(im *source.Image, size int64) error {
 }
 
 // plan plans the fix-ups.
-func (a *Admitted) plan(ctx context.Context, t Task, im *source.Image, size int64) error {
-	plan, err := t.plan(ctx, im, size)
+func (a *Admitted) plan(ctx context.Context, t Task, im *source.Image) error {
+	plan, err := t.plan(ctx, im, a.Approval.SizeBytes)
 	if e, ok := errors.AsType[*job.Error](err); ok && ofWindows(e.Code) {
 		return job.Errorf(e.Code, fmt.Sprintf("%s; or copy the vDisk as it is with \"fixups\": %q", e.Remedy, job.FixUpsNone), "%s", e.Message)
 	}

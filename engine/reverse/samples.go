@@ -3,11 +3,8 @@ package reverse
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"iter"
-	"strings"
 
 	"imageport/engine/disk"
 	"imageport/engine/disk/copier"
@@ -31,30 +28,13 @@ func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
 // span is a stretch of a disk in bytes.
 type span struct{ off, end int64 }
 
-// doneSpans is what a state says is on the disk, ascending and apart. It reads
-// the form that a state has in a heartbeat (package copier).
-func doneSpans(s copier.State) ([]span, error) {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	var form struct {
-		UnitBytes int64  `json:"unitBytes"`
-		SizeBytes int64  `json:"sizeBytes"`
-		Done      string `json:"done"`
-	}
-	if err := json.Unmarshal(text, &form); err != nil {
-		return nil, err
-	}
+// doneSpans is what a state says is on the disk.
+func doneSpans(s copier.State) []span {
 	var done []span
-	for run := range strings.FieldsSeq(form.Done) {
-		var first, last int64
-		if _, err := fmt.Sscanf(run, "%d-%d", &first, &last); err != nil {
-			return nil, fmt.Errorf("run %q of a copy's state: %w", run, err)
-		}
-		done = append(done, span{first * form.UnitBytes, min((last+1)*form.UnitBytes, form.SizeBytes)})
+	for _, r := range s.Done() {
+		done = append(done, span{r.Offset, r.Offset + r.Length})
 	}
-	return done, nil
+	return done
 }
 
 // dataIn gives what the image stores of the spans, in pieces of at most

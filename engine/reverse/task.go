@@ -36,6 +36,9 @@ type Approval struct {
 	// PlanDigest is the SHA-256 of the fix-ups; "" without. The Compositing
 	// Engine plans again and must come to the same.
 	PlanDigest string `json:"planDigest,omitempty"`
+	// UsedOnly leaves out what NTFS has free: the disk reads as zeros there. It is
+	// for whoever wants the files, not every bit.
+	UsedOnly bool `json:"usedOnly,omitempty"`
 }
 
 // Admitted is the outcome of a preflight.
@@ -49,7 +52,8 @@ type Admitted struct {
 
 // Copied is what a complete copy did.
 type Copied struct {
-	// CRC32C (Castagnoli) of the image's contents, in hexadecimal.
+	// CRC32C (Castagnoli) of the image's contents, in hexadecimal, with what was
+	// left out as zeros.
 	CRC32C string `json:"crc32c"`
 	// BytesRead were asked of the share by this call, and BytesWritten given to
 	// the disk. ResumedBytes of the image were on the disk before it.

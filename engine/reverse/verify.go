@@ -59,8 +59,12 @@ func (c *copying) verifyAll(ctx context.Context, sum uint32) (int64, error) {
 		c.readAgain += im.ReadBytes()
 		_ = im.Close()
 	}()
+	contents, err := c.approval.contents(ctx, im)
+	if err != nil {
+		return 0, err
+	}
 	all := &whole{target: c.dst, size: im.Size()}
-	diff, err := diskimage.Diff(ctx, im, all, func(done, _ int64) { c.verified(done, c.dst.size) })
+	diff, err := diskimage.Diff(ctx, contents, all, func(done, _ int64) { c.verified(done, c.dst.size) })
 	switch {
 	case err != nil:
 		return 0, diskimage.Coded(err)

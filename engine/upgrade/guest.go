@@ -29,9 +29,9 @@ func Inject(ctx context.Context, dial Dial, t Task, a Approval, d reverse.Disk, 
 	}
 	in := inject.Injection{Partition: a.partition(), Plan: t.Plan(a), Runner: runner}
 	for _, f := range catalogue.Files(a.Installer) {
-		file, err := catalogue.OpenFile(ctx, a.Catalogue.dial(dial), f.Path)
+		file, err := a.Catalogue.file(ctx, dial, f, a.Installer)
 		if err != nil {
-			return inject.Injected{}, job.At("the catalogue's "+f.Path, err)
+			return inject.Injected{}, err
 		}
 		defer file.Close()
 		in.Files = append(in.Files, inject.File{Name: f.Name, SizeBytes: file.Size(), SHA256: f.SHA256, Open: func(context.Context) (io.ReadCloser, error) {

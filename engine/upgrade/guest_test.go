@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"imageport/firstboot/plan"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // From the image to a disk that waits to be started, by the job's own steps. What
@@ -73,9 +73,8 @@ func TestInject(t *testing.T) {
 	if err := os.Rename(program, program+".gone"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = Inject(t.Context(), noDial, s.task, a, d, quiet); err == nil || !strings.Contains(err.Error(), installerFile) {
-		t.Errorf("no installer: %v", err)
-	}
+	_, err = Inject(t.Context(), noDial, s.task, a, d, quiet)
+	refused(t, err, job.InstallerNotFound, installerFile)
 	if err := os.Rename(program+".gone", program); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +92,7 @@ func TestInject(t *testing.T) {
 	if err != nil || !out.Again {
 		t.Errorf("%+v, %v", out, err)
 	}
-	v := volume(t, a.view(d), winimage.Partition{StartBytes: a.Before.Offset, SizeBytes: a.Before.SizeBytes})
+	v := windisk.Volume(t, a.view(d), winimage.Partition{StartBytes: a.Before.Offset, SizeBytes: a.Before.SizeBytes})
 	p, err := v.Open(home + plan.PlanFile)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"imageport/firstboot/plan"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 const home = `\ProgramData\imageport-firstboot\`
@@ -39,7 +40,7 @@ func newJudged(t testing.TB) *judged {
 	}
 	info := source.FileID{SizeBytes: 1, Modified: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
 	return &judged{
-		t: t, workDisk: onDisk(t, img.Path), windows: windowsOf(t, img),
+		t: t, workDisk: onDisk(t, img.Path), windows: windisk.Windows(t, img),
 		task: Task{
 			Copy:   reverse.Task{Job: "ips/h/disks/win10", Key: "0123456789ab", Input: vDisk, Format: job.FormatVHDX},
 			Output: "new.vhdx", Version: "2311", Timeout: 2 * time.Hour,
@@ -55,7 +56,7 @@ func newJudged(t testing.TB) *judged {
 // over puts text into a file of the runner.
 func (j *judged) over(path, text string) {
 	j.t.Helper()
-	replace(j.t, j.Overlay, j.windows, home+path, func(old []byte) []byte {
+	windisk.Replace(j.t, j.Overlay, j.windows, home+path, func(old []byte) []byte {
 		if len(text) > len(old) {
 			j.t.Fatalf("%d bytes for a file of %d", len(text), len(old))
 		}

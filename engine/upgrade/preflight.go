@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"imageport/engine/catalogue"
 	"imageport/engine/disk/vhd"
@@ -50,32 +49,38 @@ func Preflight(ctx context.Context, store share.Store, dial Dial, t Task, c Cata
 	if err != nil {
 		return Admitted{}, err
 	}
-	// First what holds for any copy of the image; what its Windows needs to start
-	// comes when it is known to be one that can be upgraded.
-	bare := t.Copy
-	bare.FixUps = job.FixUpsNone
-	copied, err := reverse.Preflight(ctx, store, bare)
-	if err != nil {
-		return Admitted{}, err
-	}
-	im, err := source.Open(ctx, source.Input{Store: store, Name: t.Copy.Input, Format: t.Copy.Format, Access: source.Scattered})
+	im, err := reverse.Open(ctx, store, t.Copy)
 	if err != nil {
 		return Admitted{}, err
 	}
 	defer im.Close()
-	out := Admitted{
-		Approval: Approval{Copy: copied.Approval, Catalogue: c, Installer: installer, BlockBytes: im.Layers()[0].BlockSize},
-		Preview:  copied.Preview,
+	// First what holds for any copy of the image; what its Windows needs to start
+	// comes when it is known to be one that can be upgraded.
+	copied, err := reverse.Admit(ctx, im, t.Copy)
+	if err != nil {
+		return Admitted{}, err
 	}
+	out := Admitted{Approval: Approval{Catalogue: c, Installer: installer, BlockBytes: im.Layers()[0].BlockSize}}
 	if err := t.inspect(ctx, im, &out); err != nil {
 		return Admitted{}, err
 	}
-	a, r := &out.Approval, &out.Preview
+	if out.Done {
+		bare := t.Copy
+		bare.FixUps = job.FixUpsNone
+		err = copied.Plan(ctx, im, bare)
+	} else {
+		err = t.prepare(ctx, im, need, out.Approval, &copied)
+	}
+	if err != nil {
+		return Admitted{}, err
+	}
+	out.Approval.Copy, out.Preview = copied.Approval, copied.Preview
 	if !out.Done {
-		if err := t.admit(ctx, store, dial, im, need, &out); err != nil {
+		if err := t.admit(ctx, store, dial, &out); err != nil {
 			return Admitted{}, err
 		}
 	}
+	a, r := out.Approval, &out.Preview
 	r.Warnings = append(r.Warnings, a.Before.Warnings...)
 	for _, reason := range a.Before.PendingReboot {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("a restart is pending in the image (%s): its Windows is started once more before the installation", reason))
@@ -89,13 +94,9 @@ func Preflight(ctx context.Context, store share.Store, dial Dial, t Task, c Cata
 func sizeOf(ctx context.Context, dial Dial, c Catalogue, installer catalogue.Installer) (int64, error) {
 	var total int64
 	for _, f := range catalogue.Files(installer) {
-		file, err := catalogue.OpenFile(ctx, c.dial(dial), f.Path)
-		// The catalogue itself is there: it is a folder below it that is not.
-		if errors.Is(err, fs.ErrNotExist) || job.CodeOf(err) == job.ShareNotFound {
-			return 0, job.Errorf(job.InstallerNotFound, "Put it there, or run imageport catalogue check", "%s names %s for version %s, and there is no such file", c, f.Path, installer.Version)
-		}
+		file, err := c.file(ctx, dial, f, installer)
 		if err != nil {
-			return 0, job.At("the catalogue's "+f.Path, err)
+			return 0, err
 		}
 		total += file.Size()
 		if err := file.Close(); err != nil {
@@ -120,12 +121,11 @@ func (t Task) inspect(ctx context.Context, im *source.Image, out *Admitted) erro
 	return err
 }
 
-// admit refuses an upgrade for which something is missing, or in the way. The
-// files of the installer have need bytes.
-func (t Task) admit(ctx context.Context, store share.Store, dial Dial, im *source.Image, need int64, out *Admitted) error {
-	a := &out.Approval
-	if im.Top().VHD != nil && a.Copy.SizeBytes > vhd.MaxSize {
-		return job.Errorf(job.BadRequest, "Choose a smaller outputSizeMb", "the output is to have %d MiB, and a VHD has %d at most", a.Copy.SizeBytes>>20, vhd.MaxSize>>20)
+// prepare refuses a Windows in which the installation, whose files have need
+// bytes, has no place, and plans what makes the copy start.
+func (t Task) prepare(ctx context.Context, im *source.Image, need int64, a Approval, copied *reverse.Admitted) error {
+	if size := copied.Approval.SizeBytes; im.Top().VHD != nil && size > vhd.MaxSize {
+		return job.Errorf(job.BadRequest, "Choose a smaller outputSizeMb", "the output is to have %d MiB, and a VHD has %d at most", size>>20, vhd.MaxSize>>20)
 	}
 	if want := inject.Room(need); a.Before.FreeBytes < want {
 		return job.Errorf(job.WindowsFull, "Make room on it in a maintenance version, or shrink what is on it",
@@ -134,26 +134,30 @@ func (t Task) admit(ctx context.Context, store share.Store, dial Dial, im *sourc
 	if err := inject.Unused(ctx, im.Chain, a.partition()); err != nil {
 		return job.At(t.Copy.Input, diskimage.Coded(err))
 	}
-	copied, err := reverse.Preflight(ctx, store, t.Copy)
-	if err != nil {
-		return hasToStart(err)
-	}
-	a.Copy, out.Preview = copied.Approval, copied.Preview
-	if err := im.Same(a.Copy.Source); err != nil {
-		return err
-	}
+	copied.Approval.UsedOnly = true
+	return hasToStart(copied.Plan(ctx, im, t.Copy))
+}
+
+// admit refuses an output that cannot be, and an installer that is another.
+func (t Task) admit(ctx context.Context, store share.Store, dial Dial, out *Admitted) error {
 	if err := t.admitOutput(ctx, store, out); err != nil {
 		return err
 	}
-	// Last, as it reads all of the files. What a program says of its version is the
+	// Last, as it reads all of the files. The Compositing Engine hashes them again
+	// when it puts them in; but then a machine was made and a disk copied, to tell
+	// what can be told in seconds now. What a program says of its version is the
 	// business of those who wrote the catalogue.
-	for _, f := range catalogue.CheckInstaller(ctx, a.Catalogue.dial(dial), a.Installer, true) {
+	findings := catalogue.CheckInstaller(ctx, out.Approval.Catalogue.dial(dial), out.Approval.Installer, true)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, f := range findings {
 		if f.Code != job.CatalogueInvalid {
-			return job.At(a.Catalogue.String(), f.Err())
+			return job.At(out.Approval.Catalogue.String(), f.Err())
 		}
 		out.Preview.Warnings = append(out.Preview.Warnings, f.Err().Error())
 	}
-	return ctx.Err()
+	return nil
 }
 
 // hasToStart gives a refusal of package reverse the remedy that is one here: there,

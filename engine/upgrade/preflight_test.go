@@ -15,6 +15,7 @@ import (
 	"imageport/firstboot/plan"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // small is a disk with one partition, quickly made.
@@ -24,7 +25,7 @@ func small() winimage.Spec {
 
 // in changes a hive.
 func in(path string, change func(h *hive.Hive) error) func(testing.TB, *overlay.Overlay, winimage.Partition) {
-	return func(t testing.TB, d *overlay.Overlay, p winimage.Partition) { edit(t, d, p, path, change) }
+	return func(t testing.TB, d *overlay.Overlay, p winimage.Partition) { windisk.Edit(t, d, p, path, change) }
 }
 
 // boot changes the beginning of C:.
@@ -44,7 +45,7 @@ func file(path string, at int, data string) func(testing.TB, *overlay.Overlay, w
 // unfinished is a hive of which the end was not written.
 func unfinished(path string) func(testing.TB, *overlay.Overlay, winimage.Partition) {
 	return func(t testing.TB, d *overlay.Overlay, p winimage.Partition) {
-		replace(t, d, p, path, func(old []byte) []byte {
+		windisk.Replace(t, d, p, path, func(old []byte) []byte {
 			le := binary.LittleEndian
 			le.PutUint32(old[4:], le.Uint32(old[8:])+1)
 			var sum uint32
@@ -111,7 +112,7 @@ func TestPreflightRefusesWindows(t *testing.T) {
 		{"Windows 7", in(software, set(`Microsoft\Windows NT\CurrentVersion`, hive.SZ("CurrentBuild", "7601"))), job.OSTooOld, "7601"},
 		{"Windows 10 of 2015", in(software, set(`Microsoft\Windows NT\CurrentVersion`, hive.SZ("CurrentBuild", "14392"))), job.OSTooOld, "14392"},
 		{"for x86", func(t testing.TB, d *overlay.Overlay, p winimage.Partition) {
-			replace(t, d, p, `\Windows\System32\ntoskrnl.exe`, func(old []byte) []byte {
+			windisk.Replace(t, d, p, `\Windows\System32\ntoskrnl.exe`, func(old []byte) []byte {
 				pe := binary.LittleEndian.Uint32(old[0x3c:])
 				binary.LittleEndian.PutUint16(old[pe+4:], 0x014c)
 				return old
@@ -200,16 +201,16 @@ func TestPreflight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.version(t, func(t testing.TB, d *overlay.Overlay, p winimage.Partition) {
-		edit(t, d, p, system, set(`ControlSet001\Control\Session Manager`, hive.MultiSZ("PendingFileRenameOperations", `\??\C:\a`, "")))
-		edit(t, d, p, system, set(nicKey+`4&1`, hive.SZ("ClassGUID", classKey)))
+		windisk.Edit(t, d, p, system, set(`ControlSet001\Control\Session Manager`, hive.MultiSZ("PendingFileRenameOperations", `\??\C:\a`, "")))
+		windisk.Edit(t, d, p, system, set(nicKey+`4&1`, hive.SZ("ClassGUID", classKey)))
 	})
 	out := s.admits(t)
 	a, r := out.Approval, out.Preview
-	c := windowsOf(t, must(t, oldDisk))
+	c := windisk.Windows(t, must(t, oldDisk))
 	if b := a.Before; b.Version != oldVersion || b.Offset != c.StartBytes || b.SizeBytes != c.SizeBytes || len(b.NICs) != 1 || len(b.Services) != 4 {
 		t.Errorf("found %+v", b)
 	}
-	if out.Done || a.Copy.SizeBytes != must(t, oldDisk).Spec.SizeBytes || len(a.Copy.Source) != 2 || a.Copy.PlanDigest == "" || a.BlockBytes != 2<<20 || a.Existing != nil {
+	if out.Done || a.Copy.SizeBytes != must(t, oldDisk).Spec.SizeBytes || len(a.Copy.Source) != 2 || a.Copy.PlanDigest == "" || a.BlockBytes != 2<<20 || a.Existing != nil || !a.Copy.UsedOnly {
 		t.Errorf("approved %+v", a)
 	}
 	if u := r.Upgrade; u == nil || u.From != oldVersion || u.To != newVersion || u.SHA256 != s.installer.SHA256 || u.Skipped || r.PVSTarget != oldVersion || len(r.FixUps) == 0 || r.WindowsBuild != 19045 {

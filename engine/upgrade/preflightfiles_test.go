@@ -10,10 +10,12 @@ import (
 	"testing"
 
 	"imageport/engine/catalogue"
+	"imageport/engine/disk/overlay"
 	"imageport/engine/share"
 	"imageport/job"
 	"imageport/testkit/disktest"
 	"imageport/testkit/samba"
+	"imageport/testkit/winimage"
 )
 
 // readOnly is a share that nothing can be written to, and nothing fits on.
@@ -310,4 +312,49 @@ func TestPreflightOnShare(t *testing.T) {
 	}
 	_, err = Preflight(t.Context(), s.store, dial, s.task, remote, found)
 	refused(t, err, job.InstallerNotFound, `\\127.0.0.1\disks\installers`)
+}
+
+// opens counts how often each file is opened.
+type opens struct {
+	share.Store
+	of map[string]int
+}
+
+func (s opens) Open(ctx context.Context, name string) (share.File, error) {
+	s.of[name]++
+	return s.Store.Open(ctx, name)
+}
+
+// The image is opened, and its tables are read, once; and its headers at the end,
+// to see that it is the same.
+func TestPreflightOpensOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.version(t, func(testing.TB, *overlay.Overlay, winimage.Partition) {})
+	of := map[string]int{}
+	s.store = opens{s.store, of}
+	s.admits(t)
+	if len(of) != 2 || of[vDisk] != 2 || of[s.task.Copy.Input] != 2 {
+		t.Errorf("opened %v", of)
+	}
+}
+
+// A job that is cancelled while the installer is hashed has not found it wrong.
+func TestPreflightCancelled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	where := job.StorageLocation{Location: "//files/catalogue"}
+	dials := 0
+	dial := func(context.Context, job.StorageLocation) (share.Store, error) {
+		if dials++; dials == 2 { // the first is to see that it is there
+			cancel()
+		}
+		return share.Dir(filepath.Join(s.catalogue.Dir, "2311"))
+	}
+	_, err := Preflight(ctx, s.store, dial, s.task, Catalogue{Share: &where}, s.installer)
+	if !errors.Is(err, context.Canceled) || dials != 2 {
+		t.Errorf("after %d dials: %v", dials, err)
+	}
 }

@@ -28,6 +28,7 @@ import (
 	"imageport/job"
 	"imageport/testkit/targetdevice"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // site is a folder with a vDisk, a catalogue, and a job.
@@ -120,7 +121,7 @@ func (s *site) version(t *testing.T, change func(t testing.TB, d *overlay.Overla
 	}
 	defer c.Close()
 	d := overlay.New(c)
-	change(t, d, windowsOf(t, must(t, oldDisk)))
+	change(t, d, windisk.Windows(t, must(t, oldDisk)))
 	s.task.Copy.Input = "win10.1.avhdx"
 	f, err := os.Create(filepath.Join(s.dir, s.task.Copy.Input))
 	if err != nil {

@@ -11,17 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
 	"imageport/engine/ntfsmount"
 	"imageport/engine/reverse"
 	"imageport/engine/windows/hive"
-	"imageport/engine/windows/ntfs"
 	"imageport/firstboot/plan"
 	"imageport/job"
 	"imageport/testkit/guestsim"
 	"imageport/testkit/targetdevice"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 const (
@@ -47,15 +46,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size int64
-}
-
-func (d rawDisk) Size() int64   { return d.size }
-func (rawDisk) SectorSize() int { return 512 }
-
 // workDisk is a working disk.
 type workDisk struct{ *overlay.Overlay }
 
@@ -65,28 +55,10 @@ func (workDisk) Sync() error                  { return nil }
 func (workDisk) DropCache() error             { return nil }
 func (workDisk) ZeroRange(int64, int64) error { return errors.ErrUnsupported }
 
-func windowsOf(t testing.TB, img winimage.Image) winimage.Partition {
-	t.Helper()
-	p, ok := img.Partition(winimage.Windows)
-	if !ok {
-		t.Fatal("there is no C:")
-	}
-	return p
-}
-
 // onDisk gives a raw image to be changed.
 func onDisk(t testing.TB, path string) workDisk {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return workDisk{overlay.New(rawDisk{f, info.Size()})}
+	return workDisk{overlay.New(windisk.Open(t, path, sectorBytes))}
 }
 
 // restart does on C: of a raw image what a Windows does with it when it starts:
@@ -131,7 +103,7 @@ var noHibernation = make([]byte, 8192)
 func prepared(name, version string, files map[string][]byte) func() (winimage.Image, error) {
 	return sync.OnceValues(func() (winimage.Image, error) {
 		ctx := context.Background()
-		target, err := guestsim.MakeTargetImage(ctx, winimage.Small(), version, job.BIOS)
+		target, err := guestsim.MakeTargetImage(ctx, winimage.Upgradable(), version, job.BIOS)
 		if err != nil {
 			return winimage.Image{}, err
 		}
@@ -177,61 +149,12 @@ func must[T any](t testing.TB, make func() (T, error)) T {
 	return v
 }
 
-// volume opens C:.
-func volume(t testing.TB, d disk.Disk, p winimage.Partition) *ntfs.Volume {
-	t.Helper()
-	v, err := ntfs.Open(disk.Section(d, p.StartBytes, p.SizeBytes), p.SizeBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// replace puts new data into a file of C:, in its clusters.
-func replace(t testing.TB, d *overlay.Overlay, p winimage.Partition, path string, change func(old []byte) []byte) {
-	t.Helper()
-	f, err := volume(t, d, p).Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := f.ReadAll(64 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	edits, err := f.Replace(change(old))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range edits {
-		if _, err := d.WriteAt(e.Data, p.StartBytes+e.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // over puts bytes at an offset of a file of C:.
 func over(t testing.TB, d *overlay.Overlay, p winimage.Partition, path string, at int, data []byte) {
 	t.Helper()
-	replace(t, d, p, path, func(old []byte) []byte {
+	windisk.Replace(t, d, p, path, func(old []byte) []byte {
 		copy(old[at:], data)
 		return old
-	})
-}
-
-// edit changes a hive of C: as a Windows would.
-func edit(t testing.TB, d *overlay.Overlay, p winimage.Partition, path string, change func(h *hive.Hive) error) {
-	t.Helper()
-	replace(t, d, p, path, func(old []byte) []byte {
-		h, err := hive.Parse(old)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.AllowGrowth(len(old))
-		if err := change(h); err != nil {
-			t.Fatal(err)
-		}
-		h.Commit(time.Unix(1_700_000_000, 0))
-		return h.Bytes()
 	})
 }
 
@@ -280,7 +203,7 @@ func inJournal(t testing.TB, d *overlay.Overlay, p winimage.Partition) {
 // place is where a file begins on its volume.
 func place(t testing.TB, d *overlay.Overlay, p winimage.Partition, path string) int64 {
 	t.Helper()
-	f, err := volume(t, d, p).Open(path)
+	f, err := windisk.Volume(t, d, p).Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

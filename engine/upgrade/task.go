@@ -3,6 +3,8 @@ package upgrade
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -101,6 +103,16 @@ func (c Catalogue) String() string {
 // dial is Open, for package catalogue.
 func (c Catalogue) dial(dial Dial) catalogue.Dial {
 	return func(ctx context.Context, folder string) (share.Store, error) { return c.Open(ctx, dial, folder) }
+}
+
+// file opens a file of an installer. One that is not there is job.InstallerNotFound.
+func (c Catalogue) file(ctx context.Context, dial Dial, f catalogue.File, in catalogue.Installer) (share.File, error) {
+	file, err := catalogue.OpenFile(ctx, c.dial(dial), f.Path)
+	// The catalogue itself is there: it is a folder below it that is not.
+	if errors.Is(err, fs.ErrNotExist) || job.CodeOf(err) == job.ShareNotFound {
+		return nil, job.Errorf(job.InstallerNotFound, "Put it there, or run imageport catalogue check", "%s names %s for version %s, and there is no such file", c, f.Path, in.Version)
+	}
+	return file, job.At("the catalogue's "+f.Path, err)
 }
 
 // names are those of the job's files on the share.

@@ -221,10 +221,13 @@ func isName(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7F })
 }
 
-// isFileName takes what is a plain name in Windows: no path, stream or wildcard,
-// and none whose end Windows would drop.
+// device is a name that Windows takes for a device in any folder.
+var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)`)
+
+// isFileName takes what is a plain name in Windows: no path, stream, device or
+// wildcard, and none whose end Windows would drop.
 func isFileName(s string) bool {
-	return isName(s) && !strings.ContainsAny(s, `\/:*?"<>|`) && !strings.HasSuffix(s, ".") && !strings.HasSuffix(s, " ")
+	return isName(s) && !strings.ContainsAny(s, `\/:*?"<>|`) && !strings.HasSuffix(s, ".") && !strings.HasSuffix(s, " ") && !device.MatchString(s)
 }
 
 func isSHA256(s string) bool {

@@ -31,24 +31,36 @@ func (i Image) Partition(role Role) (Partition, bool) {
 
 // Clone copies the disk, holes and all, to a new file that may be written to.
 func (i Image) Clone(ctx context.Context, path string) (Image, error) {
+	if err := i.copyPart(ctx, 0, i.Spec.SizeBytes, path); err != nil {
+		return Image{}, err
+	}
+	i.Path = path
+	return i, nil
+}
+
+// CopyPartition copies what a partition holds, holes and all, to a new file.
+func (i Image) CopyPartition(ctx context.Context, p Partition, path string) error {
+	return i.copyPart(ctx, p.StartBytes, p.SizeBytes, path)
+}
+
+func (i Image) copyPart(ctx context.Context, at, size int64, path string) error {
 	in, err := os.Open(i.Path)
 	if err != nil {
-		return Image{}, fmt.Errorf("winimage: %w", err)
+		return fmt.Errorf("winimage: %w", err)
 	}
 	defer in.Close()
 	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return Image{}, fmt.Errorf("winimage: %w", err)
+		return fmt.Errorf("winimage: %w", err)
 	}
-	err = out.Truncate(i.Spec.SizeBytes)
+	err = out.Truncate(size)
 	if err == nil {
-		err = copySparse(ctx, out, 0, in, 0, i.Spec.SizeBytes)
+		err = copySparse(ctx, out, 0, in, at, size)
 	}
 	if err := errors.Join(err, out.Close()); err != nil {
-		return Image{}, fmt.Errorf("winimage: clone: %w", err)
+		return fmt.Errorf("winimage: copy %s: %w", i.Path, err)
 	}
-	i.Path = path
-	return i, nil
+	return nil
 }
 
 // Subformat is how a VHDX allocates its blocks.

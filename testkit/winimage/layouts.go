@@ -26,7 +26,7 @@ func Layouts() []Named {
 	return []Named{
 		{"ordinary", Small()},
 		small("System Reserved of 50 MiB", func(s *Spec) { s.SystemReservedMiB = 50 }),
-		small("System Reserved beyond 1 GiB", func(s *Spec) { s.SystemReservedMiB, s.SizeBytes = 1100, 2560*mib }),
+		small("System Reserved beyond 1 GiB", func(s *Spec) { s.SystemReservedMiB, s.SizeBytes = 1100, 1664*mib }),
 		small("one partition to the last sector", func(s *Spec) {
 			s.SystemReservedMiB, s.RecoveryMiB, s.ToLastSector = 0, 0, true
 			s.Devices = BootDevices
@@ -48,9 +48,9 @@ func Layouts() []Named {
 			s.Data = []Data{{Letter: "D", MiB: 48, Logical: true}, {Letter: "E", MiB: 32, Logical: true}}
 			s.RecoveryLogical, s.ToLastSector = true, true
 		}),
-		small("sectors of 4096 bytes", func(s *Spec) { s.SectorSize, s.SystemReservedMiB = 4096, 300 }),
+		small("sectors of 4096 bytes", func(s *Spec) { s.SizeBytes, s.SectorSize, s.SystemReservedMiB = 1024*mib, 4096, 300 }),
 		small("sectors of 4096 bytes, one partition", func(s *Spec) {
-			s.SectorSize, s.SystemReservedMiB, s.RecoveryMiB, s.ToLastSector = 4096, 0, 0, true
+			s.SizeBytes, s.SectorSize, s.SystemReservedMiB, s.RecoveryMiB, s.ToLastSector = 1024*mib, 4096, 0, 0, true
 		}),
 		small("many systems in the menu", func(s *Spec) {
 			s.Data = []Data{{Letter: "D", MiB: 64}}

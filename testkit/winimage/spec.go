@@ -147,7 +147,14 @@ func Default() Spec {
 
 // Small is a quick one: the same partitions with little in them.
 func Small() Spec {
-	return Spec{SizeBytes: 1536 << 20, SystemReservedMiB: 120, RecoveryMiB: 40, BootFiles: SmallBootFiles, UserDataMiB: 1}
+	return Spec{SizeBytes: 640 << 20, SystemReservedMiB: 120, RecoveryMiB: 40, BootFiles: SmallBootFiles, UserDataMiB: 1}
+}
+
+// Upgradable is Small with the room on C: that an upgrade of PVS asks for, 1 GiB.
+func Upgradable() Spec {
+	s := Small()
+	s.SizeBytes = 1536 << 20
+	return s
 }
 
 // withDefaults puts in what a zero value stands for.

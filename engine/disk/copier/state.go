@@ -42,6 +42,15 @@ const stateVersion = 1
 // DoneBytes is how much of the disk is done.
 func (s State) DoneBytes() int64 { return s.done.bytes(s.geometry()) }
 
+// Done is what of the disk is done: ascending, and no two ranges touch.
+func (s State) Done() []Range {
+	all := make([]Range, 0, len(s.done))
+	for _, r := range s.done {
+		all = append(all, Range{s.geometry().offset(r.first), s.geometry().bytes(r.first, r.end)})
+	}
+	return all
+}
+
 func (s State) geometry() geometry { return geometry{s.SizeBytes, s.UnitBytes} }
 
 // MarshalJSON implements json.Marshaler.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -361,24 +360,6 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestConcurrentReads is for the race detector, and for the bitmap kept
-// between reads.
 func TestConcurrentReads(t *testing.T) {
-	parent := disktest.Bytes(disktest.Pattern(8<<20, 8), 512)
-	d := openDisk(t, openBytes(t, smallChild(t)), parent)
-	want := disktest.ReadAll(t, d)
-	var wg sync.WaitGroup
-	for g := range 4 {
-		wg.Go(func() {
-			p := make([]byte, 3000)
-			for i := range 500 {
-				off := (int64(i)*7919 + int64(g)*5<<20) % (8<<20 - 3000)
-				if _, err := d.ReadAt(p, off); err != nil || !bytes.Equal(p, want[off:off+3000]) {
-					t.Errorf("read at %d differs (%v)", off, err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
+	disktest.ConcurrentReads(t, openDisk(t, openBytes(t, smallChild(t)), disktest.Bytes(disktest.Pattern(8<<20, 8), 512)))
 }

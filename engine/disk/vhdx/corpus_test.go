@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,21 +118,7 @@ func TestQEMU(t *testing.T) {
 				t.Error("differs from the raw disk")
 			}
 
-			rng := rand.New(rand.NewPCG(1, 2))
-			p := make([]byte, 12<<20)
-			for range 300 {
-				off := rng.Int64N(int64(len(raw)))
-				n := rng.Int64N(min(int64(len(raw))-off, int64(len(p)))) + 1
-				if rng.IntN(3) > 0 {
-					n = min(n, 5000)
-				}
-				if _, err := d.ReadAt(p[:n], off); err != nil && err != io.EOF {
-					t.Fatal(err)
-				}
-				if !bytes.Equal(p[:n], raw[off:off+n]) {
-					t.Fatalf("%d bytes at %d differ", n, off)
-				}
-			}
+			disktest.RandomReads(t, d, raw)
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package bootconv
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -16,16 +15,6 @@ import (
 	"imageport/engine/windows/offline"
 	"imageport/testkit/winimage"
 )
-
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size   int64
-	sector int
-}
-
-func (d rawDisk) Size() int64     { return d.size }
-func (d rawDisk) SectorSize() int { return d.sector }
 
 // newDisk gives a small Windows disk that may be changed.
 func newDisk(t *testing.T) *overlay.Overlay {

@@ -173,7 +173,7 @@ func (im *Image) checkVolumes() error {
 func (im *Image) readStore() error {
 	_, store, replayed, err := im.system.readHive(pathBCD)
 	if errors.Is(err, ntfs.ErrNotFound) {
-		return job.Errorf(job.NoBCD, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version", "the system partition, %s, has no %s", im.system, pathBCD)
+		return job.Errorf(job.NoBCD, repairBCD, "the system partition, %s, has no %s", im.system, pathBCD)
 	}
 	if err != nil {
 		return err
@@ -190,7 +190,7 @@ func (im *Image) readStore() error {
 		return job.Errorf(job.BCDCorrupt, "Set it with bcdedit /set {default} osdevice partition=C: in a maintenance version", "the default entry of %s on %s starts Windows from the partition at byte %d, but Windows is on %s", pathBCD, im.system, at.Offset, im.windows)
 	}
 	if summary.IsUEFI {
-		return job.Errorf(job.BCDCorrupt, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version", "%s on %s is a store for UEFI on an MBR disk", pathBCD, im.system)
+		return job.Errorf(job.BCDCorrupt, repairBCD, "%s on %s is a store for UEFI on an MBR disk", pathBCD, im.system)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -18,6 +17,7 @@ import (
 	"imageport/engine/windows/bootcheck"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // resizer is ntfsresize.
@@ -43,16 +43,8 @@ func coded(err error) error {
 // openSpec gives a disk that may be changed.
 func openSpec(t *testing.T, spec winimage.Spec) *overlay.Overlay {
 	t.Helper()
-	img, err := winimage.Cached(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(img.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return overlay.New(rawDisk{f, img.Spec.SizeBytes, max(512, img.Spec.SectorSize)})
+	_, d := windisk.Cached(t, spec)
+	return d
 }
 
 // TestLayouts converts every layout with every placement that it allows, twice.

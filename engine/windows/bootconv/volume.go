@@ -3,7 +3,6 @@ package bootconv
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"imageport/engine/disk"
@@ -69,54 +68,26 @@ func (v *volume) readFile(path string) ([]byte, error) { return v.read(path, fil
 func (v *volume) read(path string, limit int64) ([]byte, error) {
 	f, err := v.NTFS.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	if f.Size() > limit {
-		return nil, fmt.Errorf("%s: %d bytes are more than such a file has: %w", path, f.Size(), ntfs.ErrCorrupt)
-	}
-	b := make([]byte, f.Size())
-	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return b, nil
+	return f.ReadAll(limit)
 }
 
 // readHive reads a registry hive: as it is on the disk, and as it is once
 // the transaction logs beside it are replayed. Where that changed anything,
 // replayed says what.
 func (v *volume) readHive(path string) (stored, recovered []byte, replayed string, err error) {
-	stored, err = v.read(path, hiveLimit)
+	h, err := v.OpenHive(path)
+	if e, ok := errors.AsType[*job.Error](err); ok && e.Code == job.HiveCorrupt && path == pathBCD {
+		return nil, nil, "", job.Errorf(job.BCDCorrupt, repairBCD, "%s", e.Message)
+	}
 	if err != nil {
 		return nil, nil, "", volumeFault(v, err)
 	}
-	h, err := hive.Parse(stored)
-	if err == nil && !h.Dirty() {
-		return stored, stored, "", nil
+	if h.Entries > 0 {
+		replayed = fmt.Sprintf("it was not written completely, and is used as %d entries of its log complete it", h.Entries)
 	}
-	var logs [][]byte
-	for _, suffix := range []string{".LOG1", ".LOG2", ".LOG"} {
-		log, err := v.read(path+suffix, hiveLimit)
-		switch {
-		case err == nil:
-			logs = append(logs, log)
-		case !errors.Is(err, ntfs.ErrNotFound):
-			return nil, nil, "", volumeFault(v, err)
-		}
-	}
-	r, replayErr := hive.Replay(stored, logs...)
-	switch {
-	case replayErr == nil && r.Replayed:
-		entries := 0
-		for _, l := range r.Logs {
-			entries += l.Entries
-		}
-		return stored, r.Hive, fmt.Sprintf("it was not written completely, and is used as %d entries of its log complete it", entries), nil
-	case err != nil && path == pathBCD:
-		return nil, nil, "", storeError(v, err)
-	case err != nil: // it is not merely dirty, or not dirty at all
-		return nil, nil, "", hiveError(path, err)
-	}
-	return nil, nil, "", job.Errorf(job.HiveDirty, "Boot it once in a maintenance version and shut it down", "%s holds changes that are only in its log, which cannot be used: %w", path, replayErr)
+	return h.Stored, h.Bytes(), replayed, nil
 }
 
 // parseHive parses a hive to be read only: as it is on the disk or, where it
@@ -129,14 +100,11 @@ func (v *volume) parseHive(path string) (*hive.Hive, error) {
 	if h, err := hive.Parse(b); err == nil {
 		return h, nil
 	}
-	if _, b, _, err = v.readHive(path); err != nil {
-		return nil, err
-	}
-	h, err := hive.Parse(b)
+	h, err := v.OpenHive(path)
 	if err != nil {
-		return nil, hiveError(path, err)
+		return nil, volumeFault(v, err)
 	}
-	return h, nil
+	return h.Hive, nil
 }
 
 // Windows describes an installation.
@@ -221,9 +189,12 @@ func hiveError(path string, err error) error {
 	return job.Errorf(job.HiveCorrupt, "Check the image in a maintenance version", "%s: %w", path, err)
 }
 
+// repairBCD is the remedy of a store that is not as it should be.
+const repairBCD = "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version"
+
 // storeError gives an error of package bcd its code.
 func storeError(v *volume, err error) error {
-	code, remedy := job.BCDCorrupt, "Repair it with bcdboot C:\\Windows /f BIOS in a maintenance version"
+	code, remedy := job.BCDCorrupt, repairBCD
 	switch {
 	case errors.Is(err, bcd.ErrNoDefaultEntry):
 		code, remedy = job.NoDefaultEntry, "Set it with bcdedit /default in a maintenance version"

@@ -11,6 +11,7 @@ import (
 	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // What a Windows has decides where it starts, and what is changed for that.
@@ -120,7 +121,7 @@ func TestDrivers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			spec := small()
 			spec.Build = c.build
-			img, d := build(t, spec)
+			img, d := windisk.Cached(t, spec)
 			if c.change != nil {
 				edit(t, img, d, offline.PathSystem, c.change)
 			}
@@ -153,8 +154,8 @@ func TestReadersAgree(t *testing.T) {
 			t.Parallel()
 			spec := small()
 			change(&spec)
-			img, d := build(t, spec)
-			c := windowsOf(t, img)
+			img, d := windisk.Cached(t, spec)
+			c := windisk.Windows(t, img)
 			p := plan(t, d, job.PlatformVSphere, d.Size())
 			if p.Build != 19045 || p.Server || p.Product != "Windows 10 Enterprise" {
 				t.Errorf("it is %+v", p)
@@ -170,13 +171,13 @@ func TestReadersAgree(t *testing.T) {
 				t.Errorf("%d fix-ups: %q", len(p.FixUps), brief(p.FixUps))
 			}
 			out := apply(t, d, p, job.PlatformVSphere, d.Size())
-			_, before := file(t, d, c.StartBytes, c.SizeBytes, offline.PathSystem)
-			_, after := file(t, out, c.StartBytes, c.SizeBytes, offline.PathSystem)
+			before := windisk.File(t, d, c, offline.PathSystem)
+			after := windisk.File(t, out, c, offline.PathSystem)
 			if spec.DirtySystemHiveWithLogs { // reglookup knows no logs
 				spec.DirtySystemHiveWithLogs = false
-				img, clean := build(t, spec)
-				c := windowsOf(t, img)
-				_, before = file(t, clean, c.StartBytes, c.SizeBytes, offline.PathSystem)
+				img, clean := windisk.Cached(t, spec)
+				c := windisk.Windows(t, img)
+				before = windisk.File(t, clean, c, offline.PathSystem)
 			}
 			want := []string{
 				"+/ControlSet001/Services/LSI_SAS/Start,DWORD,0x00000000,",
@@ -224,7 +225,7 @@ func ntfsfix(t *testing.T, volume string) string {
 func TestSeveralWindows(t *testing.T) {
 	spec := small()
 	spec.SizeBytes, spec.Data = 256*mib, []winimage.Data{{Letter: "D", MiB: 64, Windows: true}}
-	img, d := build(t, spec)
+	img, d := windisk.Cached(t, spec)
 	p := plan(t, d, job.PlatformVSphere, d.Size())
 	got := brief(p.FixUps)
 	if len(got) != 8 || got[0] != `partition 1: pvscsi\StartOverride 0=3>` || got[4] != `partition 2: pvscsi\StartOverride 0=3>` {
@@ -250,7 +251,7 @@ func TestSeveralWindows(t *testing.T) {
 }
 
 func TestServer(t *testing.T) {
-	img, d := build(t, small())
+	img, d := windisk.Cached(t, small())
 	edit(t, img, d, offline.PathSoftware, func(e *editor) {
 		e.set(`Microsoft\Windows NT\CurrentVersion`, hive.SZ("InstallationType", "Server Core"), hive.SZ("ProductName", "Windows Server 2025 Standard"), hive.SZ("CurrentBuild", "26100"))
 	})

@@ -9,6 +9,7 @@ import (
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/offline"
 	"imageport/job"
+	"imageport/testkit/winimage/windisk"
 )
 
 // FuzzSystem damages the SYSTEM hive of a Windows that has something to fix for
@@ -34,9 +35,13 @@ func FuzzSystem(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	img, d := build(f, small())
-	c := windowsOf(f, img)
-	system, stored := file(f, d, c.StartBytes, c.SizeBytes, offline.PathSystem)
+	img, d := windisk.Cached(f, small())
+	c := windisk.Windows(f, img)
+	stored := windisk.File(f, d, c, offline.PathSystem)
+	system, err := windisk.Volume(f, d, c).Open(offline.PathSystem)
+	if err != nil {
+		f.Fatal(err)
+	}
 	extents, err := system.Extents()
 	if err != nil || extents[0].Length < int64(len(built)) {
 		f.Fatalf("the hive is in %v, %v", extents, err)
@@ -76,7 +81,7 @@ func FuzzSystem(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		_, after := file(t, out, c.StartBytes, c.SizeBytes, offline.PathSystem)
+		after := windisk.File(t, out, c, offline.PathSystem)
 		if len(after) != len(stored) {
 			t.Fatalf("%d bytes of %d", len(after), len(stored))
 		}

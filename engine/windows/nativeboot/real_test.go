@@ -13,7 +13,9 @@ import (
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/offline"
 	"imageport/job"
+	"imageport/testkit/winimage"
 	"imageport/testkit/winimage/ntfs3g"
+	"imageport/testkit/winimage/windisk"
 )
 
 // unpack gives a real hive, see hive/testdata.
@@ -65,7 +67,7 @@ func realDisk(t *testing.T, files map[string][]byte) *overlay.Overlay {
 	if err := v.Unmount(); err != nil {
 		t.Fatal(err)
 	}
-	out := overlay.New(longer{atOffset{openRaw(t, volume, 512)}, realStart + realSize + mib})
+	out := overlay.New(longer{atOffset{windisk.Open(t, volume, 512)}, realStart + realSize + mib})
 	mbr := make([]byte, 512)
 	entry := mbr[446:]
 	entry[0], entry[4] = 0x80, 0x07
@@ -79,14 +81,14 @@ func realDisk(t *testing.T, files map[string][]byte) *overlay.Overlay {
 }
 
 // atOffset is a volume as a disk, behind zeros.
-type atOffset struct{ rawDisk }
+type atOffset struct{ windisk.Raw }
 
-func (d atOffset) Size() int64 { return realStart + d.rawDisk.Size() }
+func (d atOffset) Size() int64 { return realStart + d.Raw.Size() }
 
 func (d atOffset) ReadAt(b []byte, off int64) (int, error) {
 	skip := int(max(0, min(int64(len(b)), realStart-off)))
 	clear(b[:skip])
-	n, err := d.rawDisk.ReadAt(b[skip:], max(0, off-realStart))
+	n, err := d.Raw.ReadAt(b[skip:], max(0, off-realStart))
 	return skip + n, err
 }
 
@@ -117,7 +119,7 @@ func TestRealWindows10(t *testing.T) {
 				t.Errorf("warnings %q", p.Warnings)
 			}
 			out := apply(t, d, p, c.platform, d.Size())
-			_, after := file(t, out, realStart, realSize, offline.PathSystem)
+			after := windisk.File(t, out, winimage.Partition{StartBytes: realStart, SizeBytes: realSize}, offline.PathSystem)
 			got := differences(before, reglookup(t, after))
 			if len(got) != 2*len(c.fixUps) {
 				t.Errorf("reglookup sees the changes\n%s", strings.Join(got, "\n"))
@@ -155,7 +157,7 @@ func TestRealLogs(t *testing.T) {
 		t.Fatalf("%q, %q", brief(p.FixUps), p.Warnings)
 	}
 	out := apply(t, d, p, job.PlatformAzure, d.Size())
-	_, after := file(t, out, realStart, realSize, offline.PathSystem)
+	after := windisk.File(t, out, winimage.Partition{StartBytes: realStart, SizeBytes: realSize}, offline.PathSystem)
 	for _, line := range differences(reglookup(t, r.Hive), reglookup(t, after)) {
 		if !strings.Contains(line, "/Services/") || !strings.Contains(line, "/StartOverride") && !strings.Contains(line, "/Start,") {
 			t.Errorf("reglookup sees %s", line)

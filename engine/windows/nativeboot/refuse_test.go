@@ -13,7 +13,9 @@ import (
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/offline"
 	"imageport/job"
+	"imageport/testkit/disktest"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // What only Windows or its owner can put right is refused, with what to do.
@@ -51,7 +53,7 @@ func TestRefused(t *testing.T) {
 			if c.spec != nil {
 				c.spec(&spec)
 			}
-			img, d := build(t, spec)
+			img, d := windisk.Cached(t, spec)
 			if c.change != nil {
 				edit(t, img, d, offline.PathSystem, c.change)
 			}
@@ -94,7 +96,7 @@ func TestLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := small()
 			c.spec(&spec)
-			_, d := build(t, spec)
+			_, d := windisk.Cached(t, spec)
 			p := plan(t, d, job.PlatformVSphere, d.Size()+mib)
 			if len(p.Writes) > 0 || p.Firmware != job.BIOS || p.Product != "" || len(p.Controllers) > 0 {
 				t.Errorf("%+v", p)
@@ -112,7 +114,7 @@ func TestOtherPartitions(t *testing.T) {
 	spec := winimage.Small()
 	spec.Data = []winimage.Data{{Letter: "D", MiB: 48, Logical: true}}
 	spec.RecoveryLogical, spec.ToLastSector = true, true
-	img, d := build(t, spec)
+	img, d := windisk.Cached(t, spec)
 	i := slices.IndexFunc(img.Partitions, func(p winimage.Partition) bool { return p.Letter == "D" })
 	if _, err := d.WriteAt([]byte("-FVE-FS-"), img.Partitions[i].StartBytes+3); err != nil {
 		t.Fatal(err)
@@ -124,7 +126,7 @@ func TestOtherPartitions(t *testing.T) {
 }
 
 func TestTarget(t *testing.T) {
-	_, d := build(t, small())
+	_, d := windisk.Cached(t, small())
 	for _, size := range []int64{0, d.Size() - 512, d.Size() + 1} {
 		if _, err := New(t.Context(), d, Target{Platform: job.PlatformVSphere, SizeBytes: size}); job.CodeOf(err) != job.Internal {
 			t.Errorf("%d bytes: %v", size, err)
@@ -137,41 +139,22 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// failing is a disk that cannot be read from the n-th read on.
-type failing struct {
-	disk.Disk
-	left *int
-}
-
-var errLost = errors.New("connection lost")
-
-func (f failing) ReadAt(b []byte, off int64) (int, error) {
-	if *f.left--; *f.left < 0 {
-		return 0, errLost
-	}
-	return f.Disk.ReadAt(b, off)
-}
-
 // A lost share is no fault of the image's: its error stays what it is.
 func TestDiskErrors(t *testing.T) {
-	_, d := build(t, small())
-	reads := 1 << 20
-	if _, err := New(t.Context(), failing{d, &reads}, Target{Platform: job.PlatformVSphere, SizeBytes: d.Size()}); err != nil {
-		t.Fatal(err)
-	}
-	reads = 1<<20 - reads
-	for n := 0; n < reads; n += 1 + n/20 {
-		left := n
-		_, err := New(t.Context(), failing{d, &left}, Target{Platform: job.PlatformVSphere, SizeBytes: d.Size()})
-		if !errors.Is(err, errLost) || job.CodeOf(err) != "" {
+	_, d := windisk.Cached(t, small())
+	disktest.Losing(t, d, func(d disk.Disk) error {
+		_, err := New(t.Context(), d, Target{Platform: job.PlatformVSphere, SizeBytes: d.Size()})
+		return err
+	}, func(err error, n, reads int) {
+		if !errors.Is(err, disktest.ErrLost) || job.CodeOf(err) != "" {
 			t.Errorf("read %d of %d: %v", n, reads, err)
 		}
-	}
+	})
 }
 
 // Nothing is written outside of the partition that is meant.
 func TestPart(t *testing.T) {
-	_, d := build(t, small())
+	_, d := windisk.Cached(t, small())
 	w := part{overlay.New(d), mib, 8192}
 	for _, c := range []struct{ off, n int64 }{{-1, 1}, {8192, 1}, {4096, 4097}, {1 << 62, 1}} {
 		if _, err := w.WriteAt(make([]byte, c.n), c.off); job.CodeOf(err) != job.Internal {
@@ -187,7 +170,7 @@ func TestPart(t *testing.T) {
 }
 
 func TestLonger(t *testing.T) {
-	_, d := build(t, small())
+	_, d := windisk.Cached(t, small())
 	l := longer{d, d.Size() + 1024}
 	b := make([]byte, 2048)
 	if _, err := d.WriteAt([]byte{7}, d.Size()-1); err != nil {

@@ -1,7 +1,6 @@
 package nativeboot
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -14,9 +13,9 @@ import (
 	"imageport/engine/disk"
 	"imageport/engine/disk/overlay"
 	"imageport/engine/windows/hive"
-	"imageport/engine/windows/ntfs"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 const mib = 1 << 20
@@ -24,40 +23,6 @@ const mib = 1 << 20
 // small is a disk with one partition, for quick tests.
 func small() winimage.Spec {
 	return winimage.Spec{SizeBytes: 128 * mib, BootFiles: winimage.SmallBootFiles}
-}
-
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size   int64
-	sector int
-}
-
-func (d rawDisk) Size() int64     { return d.size }
-func (d rawDisk) SectorSize() int { return d.sector }
-
-func openRaw(t testing.TB, path string, sector int) rawDisk {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rawDisk{f, info.Size(), sector}
-}
-
-// build gives a disk that may be changed.
-func build(t testing.TB, spec winimage.Spec) (winimage.Image, *overlay.Overlay) {
-	t.Helper()
-	img, err := winimage.Cached(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img, overlay.New(openRaw(t, img.Path, img.Spec.SectorSize))
 }
 
 // plan plans twice, and checks the shape of the writes.
@@ -116,79 +81,18 @@ func apply(t *testing.T, src disk.Disk, p *Plan, platform string, size int64) *o
 // export writes a disk, or a part of one, to a file.
 func export(t *testing.T, d io.ReaderAt, off, size int64) string {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "export"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
-	buf, zero := make([]byte, mib), make([]byte, mib)
-	for at := int64(0); at < size; at += mib {
-		b := buf[:min(mib, size-at)]
-		if n, err := d.ReadAt(b, off+at); n < len(b) {
-			t.Fatal(err)
-		}
-		if bytes.Equal(b, zero[:len(b)]) {
-			continue
-		}
-		if _, err := f.WriteAt(b, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f.Name()
-}
-
-// windowsOf finds the partition of C:.
-func windowsOf(t testing.TB, img winimage.Image) winimage.Partition {
-	t.Helper()
-	p, ok := img.Partition(winimage.Windows)
-	if !ok {
-		t.Fatal("there is no C:")
-	}
-	return p
-}
-
-// file reads a file of an NTFS volume.
-func file(t testing.TB, d disk.Disk, off, size int64, path string) (*ntfs.File, []byte) {
-	t.Helper()
-	v, err := ntfs.Open(disk.Section(d, off, size), size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := v.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := f.ReadAll(64 * mib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f, b
+	path := filepath.Join(t.TempDir(), "export")
+	windisk.Export(t, path, d, off, size)
+	return path
 }
 
 // edit changes a hive of C: in place.
 func edit(t testing.TB, img winimage.Image, d *overlay.Overlay, path string, change func(h *editor)) {
 	t.Helper()
-	c := windowsOf(t, img)
-	f, old := file(t, d, c.StartBytes, c.SizeBytes, path)
-	h, err := hive.Parse(old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.AllowGrowth(len(old))
-	change(&editor{t, h})
-	h.Commit(time.Unix(1_700_000_000, 0))
-	edits, err := f.Replace(h.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range edits {
-		if _, err := d.WriteAt(e.Data, c.StartBytes+e.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
+	windisk.Edit(t, d, windisk.Windows(t, img), path, func(h *hive.Hive) error {
+		change(&editor{t, h})
+		return nil
+	})
 }
 
 // editor changes a hive in tests.

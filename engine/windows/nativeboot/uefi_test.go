@@ -18,6 +18,7 @@ import (
 	"imageport/engine/windows/offline"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // esp is an EFI system partition to be made by mkfs.fat and mtools.
@@ -77,7 +78,7 @@ func gptDisk(t *testing.T, e esp) (path string, img winimage.Image, at gpt.Entry
 	if img, err = base.Clone(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	table, err := gpt.Read(openRaw(t, path, 512))
+	table, err := gpt.Read(windisk.Open(t, path, 512))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestUEFI(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			path, img, at := gptDisk(t, c.esp)
-			src := openRaw(t, path, 512)
+			src := windisk.Open(t, path, 512)
 			size := src.Size() + c.grow
 			p := plan(t, overlay.New(src), job.PlatformVSphere, size)
 			if p.Firmware != job.UEFI || len(p.Controllers) != 4 {
@@ -195,8 +196,8 @@ func TestUEFI(t *testing.T) {
 					t.Errorf("mtype: %d bytes", len(got))
 				}
 			}
-			w := windowsOf(t, img)
-			_, hive := file(t, out, w.StartBytes, w.SizeBytes, offline.PathSystem)
+			w := windisk.Windows(t, img)
+			hive := windisk.File(t, out, w, offline.PathSystem)
 			if found := reglookup(t, hive); !found["/ControlSet001/Services/LSI_SAS/Start,DWORD,0x00000000,"] {
 				t.Error("reglookup does not see the change of C:")
 			}
@@ -208,11 +209,11 @@ func TestUEFI(t *testing.T) {
 // is not larger.
 func TestTableInsideOfTheDisk(t *testing.T) {
 	path, _, _ := gptDisk(t, esp{fat: "32", files: []string{windowsLoader, otherLoader}})
-	old := openRaw(t, path, 512).Size()
+	old := windisk.Open(t, path, 512).Size()
 	if err := os.Truncate(path, old+8*mib); err != nil {
 		t.Fatal(err)
 	}
-	src := openRaw(t, path, 512)
+	src := windisk.Open(t, path, 512)
 	p := plan(t, src, job.PlatformLocal, src.Size())
 	if f := p.FixUps[0]; f.What != tableFixUp || f.Old != fmt.Sprintf("sector %d", old/512-1) || f.New != fmt.Sprintf("sector %d", src.Size()/512-1) {
 		t.Errorf("%+v", f)
@@ -226,7 +227,7 @@ func TestTableInsideOfTheDisk(t *testing.T) {
 func TestBadTable(t *testing.T) {
 	path, _, _ := gptDisk(t, esp{fat: "32"})
 	for name, at := range map[string]int64{"primary header": 512 + 60, "primary entries": 1024, "backup header": -512 + 60, "protective MBR": 446 + 8} {
-		d := overlay.New(openRaw(t, path, 512))
+		d := overlay.New(windisk.Open(t, path, 512))
 		if at < 0 {
 			at += d.Size()
 		}
@@ -254,7 +255,7 @@ func TestOtherGPT(t *testing.T) {
 		"AF9B60A0-1431-4F62-BC68-3311714A69AD": "dynamic",
 	} {
 		tool(t, "sgdisk", "--typecode=2:"+typ, path)
-		src := openRaw(t, path, 512)
+		src := windisk.Open(t, path, 512)
 		p := plan(t, src, job.PlatformVSphere, src.Size())
 		if p.Firmware != job.UEFI || !strings.Contains(strings.Join(p.Warnings, "\n"), warning) {
 			t.Errorf("%s: %+v", typ, p)

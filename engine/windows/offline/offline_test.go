@@ -3,7 +3,6 @@ package offline
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -15,19 +14,10 @@ import (
 	"imageport/engine/windows/ntfs"
 	"imageport/job"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 const mib = 1 << 20
-
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size   int64
-	sector int
-}
-
-func (d rawDisk) Size() int64     { return d.size }
-func (d rawDisk) SectorSize() int { return d.sector }
 
 // image gives a disk with a Windows on its only partition, or as changed.
 func image(t *testing.T, change func(s *winimage.Spec)) (winimage.Image, disk.Disk) {
@@ -36,16 +26,8 @@ func image(t *testing.T, change func(s *winimage.Spec)) (winimage.Image, disk.Di
 	if change != nil {
 		change(&spec)
 	}
-	img, err := winimage.Cached(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(img.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return img, rawDisk{f, img.Spec.SizeBytes, img.Spec.SectorSize}
+	img, d := windisk.Cached(t, spec)
+	return img, d
 }
 
 // A table has the partitions that the image was made with, and no containers.
@@ -106,12 +88,7 @@ func TestTypesOfGPT(t *testing.T) {
 		if out, err := exec.CommandContext(t.Context(), "sgdisk", append(args, img.Path)...).CombinedOutput(); err != nil {
 			t.Fatalf("sgdisk: %v\n%s", err, out)
 		}
-		f, err := os.Open(img.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		d := rawDisk{f, img.Spec.SizeBytes, 512}
+		d := windisk.Open(t, img.Path, 512)
 		table, err := ReadTable(d)
 		if err != nil {
 			t.Fatal(err)

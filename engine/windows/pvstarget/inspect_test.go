@@ -16,7 +16,9 @@ import (
 	"imageport/engine/windows/hive"
 	"imageport/engine/windows/offline"
 	"imageport/job"
+	"imageport/testkit/disktest"
 	"imageport/testkit/winimage"
+	"imageport/testkit/winimage/windisk"
 )
 
 // small is a disk with one partition, for quick tests.
@@ -39,7 +41,7 @@ func TestInspect(t *testing.T) {
 			spec := small()
 			spec.PVSVersion = "7.33.0.100"
 			change(&spec)
-			img, d := imageOf(t, spec)
+			img, d := windisk.Cached(t, spec)
 			f, err := InspectFor(t.Context(), d, Options{Files: []string{`C:\Windows\System32\hal.dll`, `%SystemRoot%\gone`, `C:\Windows`}})
 			if err != nil {
 				t.Fatal(err)
@@ -79,7 +81,7 @@ func TestInspect(t *testing.T) {
 func freeByTools(t *testing.T, d disk.Disk, p winimage.Partition) int64 {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "volume")
-	exportTo(t, path, d, p.StartBytes, p.SizeBytes)
+	windisk.Export(t, path, d, p.StartBytes, p.SizeBytes)
 	out, err := exec.CommandContext(t.Context(), "ntfsinfo", "-m", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ntfsinfo: %v\n%s", err, out)
@@ -129,7 +131,7 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			spec := small()
 			c.spec(&spec)
-			_, d := imageOf(t, spec)
+			_, d := windisk.Cached(t, spec)
 			_, err := Inspect(t.Context(), d)
 			refused(t, err, c.want, c.message)
 		})
@@ -166,15 +168,15 @@ func TestDamage(t *testing.T) {
 		}, job.HiveCorrupt, `not found`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			img, d := imageOf(t, small())
+			img, d := windisk.Cached(t, small())
 			w, _ := img.Partition(winimage.Windows)
-			replace(t, d, w, c.path, c.change)
+			windisk.Replace(t, d, w, c.path, c.change)
 			_, err := Inspect(t.Context(), d)
 			refused(t, err, c.want, c.message)
 		})
 	}
-	img, d := imageOf(t, small())
-	edit(t, img, d, offline.PathSoftware, func(h *hive.Hive) error {
+	img, d := windisk.Cached(t, small())
+	windisk.Edit(t, d, windisk.Windows(t, img), offline.PathSoftware, func(h *hive.Hive) error {
 		return h.SetValue([]string{version}, hive.SZ("CurrentBuild", "many"))
 	})
 	if f, err := Inspect(t.Context(), d); err != nil || f.Build != 0 || len(f.Warnings) != 1 || !strings.Contains(f.Warnings[0], `"many"`) {
@@ -187,7 +189,7 @@ func TestOtherVolumes(t *testing.T) {
 	spec := winimage.Small()
 	spec.Data = []winimage.Data{{Letter: "D", MiB: 48, Logical: true}}
 	spec.RecoveryLogical, spec.ToLastSector = true, true
-	img, d := imageOf(t, spec)
+	img, d := windisk.Cached(t, spec)
 	i := slices.IndexFunc(img.Partitions, func(p winimage.Partition) bool { return p.Letter == "D" })
 	if _, err := d.WriteAt([]byte("-FVE-FS-"), img.Partitions[i].StartBytes+3); err != nil {
 		t.Fatal(err)
@@ -231,40 +233,21 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// failing is a disk that cannot be read from the n-th read on.
-type failing struct {
-	disk.Disk
-	left *int
-}
-
-var errLost = errors.New("connection lost")
-
-func (f failing) ReadAt(b []byte, off int64) (int, error) {
-	if *f.left--; *f.left < 0 {
-		return 0, errLost
-	}
-	return f.Disk.ReadAt(b, off)
-}
-
 // A lost share is no fault of the image's: its error stays what it is. So does the
 // end of the context.
 func TestDiskErrors(t *testing.T) {
-	_, d := imageOf(t, small())
-	reads := 1 << 20
-	if _, err := Inspect(t.Context(), failing{d, &reads}); err != nil {
-		t.Fatal(err)
-	}
-	reads = 1<<20 - reads
-	for n := 0; n < reads; n += 1 + n/20 {
-		left := n
-		if _, err := Inspect(t.Context(), failing{d, &left}); !errors.Is(err, errLost) || job.CodeOf(err) != "" {
+	_, d := windisk.Cached(t, small())
+	disktest.Losing(t, d, func(d disk.Disk) error {
+		_, err := Inspect(t.Context(), d)
+		return err
+	}, func(err error, n, reads int) {
+		if !errors.Is(err, disktest.ErrLost) || job.CodeOf(err) != "" {
 			t.Errorf("read %d of %d: %v", n, reads, err)
 		}
-	}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Inspect(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	t.Logf("%d reads", reads)
 }

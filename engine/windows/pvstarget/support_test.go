@@ -1,18 +1,12 @@
 package pvstarget
 
 import (
-	"bytes"
 	"context"
-	"os"
 	"testing"
 	"time"
 
-	"imageport/engine/disk"
-	"imageport/engine/disk/overlay"
 	"imageport/engine/windows/hive"
-	"imageport/engine/windows/ntfs"
 	"imageport/engine/windows/offline"
-	"imageport/testkit/winimage"
 )
 
 const mib = 1 << 20
@@ -124,99 +118,4 @@ func (r *registry) inspect(o Options) Facts {
 		r.t.Fatal(err)
 	}
 	return f
-}
-
-// rawDisk is a disk in a raw file.
-type rawDisk struct {
-	*os.File
-	size   int64
-	sector int
-}
-
-func (d rawDisk) Size() int64     { return d.size }
-func (d rawDisk) SectorSize() int { return d.sector }
-
-// imageOf gives a disk that may be changed.
-func imageOf(t testing.TB, spec winimage.Spec) (winimage.Image, *overlay.Overlay) {
-	t.Helper()
-	img, err := winimage.Cached(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(img.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return img, overlay.New(rawDisk{f, img.Spec.SizeBytes, img.Spec.SectorSize})
-}
-
-// replace puts new data into a file of the partition, in its clusters.
-func replace(t testing.TB, d *overlay.Overlay, p winimage.Partition, path string, change func(old []byte) []byte) {
-	t.Helper()
-	v, err := ntfs.Open(disk.Section(d, p.StartBytes, p.SizeBytes), p.SizeBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := v.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := f.ReadAll(64 * mib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	edits, err := f.Replace(change(old))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range edits {
-		if _, err := d.WriteAt(e.Data, p.StartBytes+e.Offset); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// edit changes a hive of C: in place.
-func edit(t testing.TB, img winimage.Image, d *overlay.Overlay, path string, change func(h *hive.Hive) error) {
-	t.Helper()
-	c, _ := img.Partition(winimage.Windows)
-	replace(t, d, c, path, func(old []byte) []byte {
-		h, err := hive.Parse(old)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.AllowGrowth(len(old))
-		if err := change(h); err != nil {
-			t.Fatal(err)
-		}
-		h.Commit(time.Unix(1_700_000_000, 0))
-		return h.Bytes()
-	})
-}
-
-// exportTo writes a part of a disk to a sparse file.
-func exportTo(t testing.TB, path string, d disk.Disk, off, size int64) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
-	buf, zero := make([]byte, mib), make([]byte, mib)
-	for at := int64(0); at < size; at += mib {
-		b := buf[:min(mib, size-at)]
-		if n, err := d.ReadAt(b, off+at); n < len(b) {
-			t.Fatal(err)
-		}
-		if bytes.Equal(b, zero[:len(b)]) {
-			continue
-		}
-		if _, err := f.WriteAt(b, at); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"imageport/engine/program"
 )
 
 // How long ntfs-3g may take to make the volume appear, and to write what it
@@ -36,10 +38,8 @@ func Format(ctx context.Context, path, label string, startSector int64, sectorSi
 type Volume struct {
 	Dir string // its root directory
 
-	process *os.Process
-	ended   chan struct{} // closed when ntfs-3g has ended ...
-	err     error         // ... with this
-	output  bytes.Buffer
+	running *program.Running // ntfs-3g
+	output  program.Tail
 }
 
 // Mount mounts the volume in the file on a directory of its own. A stream of a
@@ -50,7 +50,7 @@ func Mount(ctx context.Context, path string) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ntfs3g: %w", err)
 	}
-	v := &Volume{Dir: dir, ended: make(chan struct{})}
+	v := &Volume{Dir: dir, output: program.Tail{Max: maxOutput}}
 	before, err := device(dir)
 	if err != nil {
 		return nil, err
@@ -65,41 +65,31 @@ func Mount(ctx context.Context, path string) (*Volume, error) {
 			return v, nil
 		}
 		select {
-		case <-v.ended:
-			err := fmt.Errorf("ntfs3g: mount %s: %w: %s", path, v.err, bytes.TrimSpace(v.output.Bytes()))
+		case <-v.running.Ended():
+			err := fmt.Errorf("ntfs3g: mount %s: %w: %s", path, v.running.Wait(), strings.TrimSpace(v.output.String()))
 			return nil, errors.Join(err, os.Remove(dir))
 		case <-ctx.Done():
 			err := fmt.Errorf("ntfs3g: mount %s: %w", path, context.Cause(ctx))
 			// On this signal it unmounts, if it had come that far.
-			err = errors.Join(err, v.process.Signal(syscall.SIGTERM))
-			<-v.ended
+			v.running.Signal(syscall.SIGTERM)
+			_ = v.running.Wait() // that it was told to
 			return nil, errors.Join(err, os.Remove(dir))
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }
 
+// maxOutput is many times what ntfs-3g says, in bytes.
+const maxOutput = 16 << 10
+
 // start runs ntfs-3g in the foreground: only its end says that everything has
-// been written, which unmounting a plain file does not wait for.
-func (v *Volume) start(path string) error {
+// been written, which unmounting a plain file does not wait for. The end of this
+// process is also to be that of the mount.
+func (v *Volume) start(path string) (err error) {
 	cmd := exec.Command("ntfs-3g", path, v.Dir, "-o", "no_detach,big_writes,noatime,streams_interface=windows")
 	cmd.Stdout, cmd.Stderr = &v.output, &v.output
-	// Its end is also to be the end of the mount. The kernel sends this
-	// signal when the thread ends that started the process: one has to stay.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		v.process = cmd.Process
-		started <- err
-		if err == nil {
-			v.err = cmd.Wait()
-			close(v.ended)
-		}
-	}()
-	return <-started
+	v.running, err = program.Start(cmd, syscall.SIGTERM)
+	return err
 }
 
 // Unmount writes everything to the file and removes the directory. No file of
@@ -112,15 +102,15 @@ func (v *Volume) Unmount() error {
 	}
 	var err error
 	select {
-	case <-v.ended:
-		err = v.err
+	case <-v.running.Ended():
+		err = v.running.Wait()
 	case <-time.After(unmountTimeout):
 		err = fmt.Errorf("still in use after %v", unmountTimeout)
-		v.process.Signal(syscall.SIGTERM)
-		<-v.ended
+		v.running.Signal(syscall.SIGTERM)
+		_ = v.running.Wait() // that it was told to
 	}
 	if err := errors.Join(err, os.Remove(v.Dir)); err != nil {
-		return fmt.Errorf("ntfs3g: unmount %s: %w: %s", v.Dir, err, bytes.TrimSpace(v.output.Bytes()))
+		return fmt.Errorf("ntfs3g: unmount %s: %w: %s", v.Dir, err, strings.TrimSpace(v.output.String()))
 	}
 	return nil
 }
