@@ -66,7 +66,7 @@ const ovmf = "/usr/share/OVMF/OVMF_"
 func (o Options) arguments(dir string) ([]string, error) {
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-qmp", "unix:" + escape(filepath.Join(dir, "qmp")) + ",server=on,wait=off",
-		"-machine", cmp.Or(o.Machine, "q35"), "-accel", "tcg", "-cpu", "max",
+		"-machine", cmp.Or(o.Machine, "q35"), "-accel", "tcg", "-cpu", "qemu64,+rdrand",
 		"-m", strconv.Itoa(cmp.Or(o.MemoryMiB, 512)), "-smp", strconv.Itoa(cmp.Or(o.CPUs, 1))}
 	start, err := o.start(dir)
 	if err != nil {

@@ -18,12 +18,13 @@ import (
 	"time"
 
 	"imageport/job/seed"
+	"imageport/qmp"
 )
 
 // VM is a machine that runs, or has run.
 type VM struct {
 	t       testing.TB
-	control *qmp
+	control *qmp.Client
 	cancel  context.CancelFunc
 	began   time.Time
 
@@ -194,7 +195,7 @@ func (v *VM) End() End {
 	if v.exit != nil {
 		v.t.Fatalf("cevm: %v", v.exit)
 	}
-	e := End{Off: v.control.reason() == "guest-shutdown", Duration: v.duration}
+	e := End{Off: v.control.Reason() == "guest-shutdown", Duration: v.duration}
 	for _, l := range slices.Backward(v.Console()) {
 		if farewell := stamp.ReplaceAllString(l, ""); !strings.HasPrefix(farewell, "reboot: ") && !strings.HasPrefix(farewell, "ACPI: ") && farewell != "" {
 			e.Last = l
@@ -214,13 +215,11 @@ func (v *VM) Kill() {
 	<-v.gone
 }
 
-// QMP has QEMU carry out a command, such as device_add, and gives its answer.
-// The test fails if QEMU refuses.
-func (v *VM) QMP(command string, arguments map[string]any) map[string]any {
+// QMP has QEMU carry out a command, such as device_add. The test fails if QEMU
+// refuses.
+func (v *VM) QMP(command string, arguments map[string]any) {
 	v.t.Helper()
-	answer, err := v.control.execute(command, arguments)
-	if err != nil {
-		v.t.Fatalf("cevm: %s: %v", command, err)
+	if err := v.control.Run(v.t.Context(), command, arguments, nil); err != nil {
+		v.t.Fatalf("cevm: %v", err)
 	}
-	return answer
 }

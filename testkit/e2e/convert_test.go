@@ -110,7 +110,7 @@ func (r rig) watchCE(t *testing.T) func() []byte {
 				b, _ := os.ReadFile(log)
 				seen.Write(b)
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(25 * time.Millisecond)
 		}
 	}()
 	return func() []byte {

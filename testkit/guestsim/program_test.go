@@ -28,7 +28,7 @@ func TestProgram(t *testing.T) {
 	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
 		var said bytes.Buffer
 		cmd := exec.Command(program, append(args, d.Path)...)
-		cmd.Env = []string{"NOTHING=1"}
+		cmd.Env = []string{"TMPDIR=" + t.TempDir()} // what is killed leaves a folder
 		if dir := os.Getenv("IMAGEPORT_TESTKIT_CACHE"); dir != "" {
 			cmd.Env = append(cmd.Env, "IMAGEPORT_TESTKIT_CACHE="+dir)
 		}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -134,9 +132,8 @@ func readOutcome(t *testing.T, f rawFile, d vdisk) (inject.Outcome, error) {
 func (d vdisk) copyVolume(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "volume")
-	script := fmt.Sprintf("dd if=%q of=%q bs=1M skip=%d count=%d conv=sparse status=none", d.Path, path, d.windows.StartBytes>>20, d.windows.SizeBytes>>20)
-	if out, err := exec.Command("/bin/sh", "-c", script).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := d.CopyPartition(t.Context(), d.windows, path); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

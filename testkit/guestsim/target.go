@@ -19,7 +19,7 @@ import (
 	"imageport/testkit/winimage"
 )
 
-// TargetImage is the disk of a vDisk: winimage.Small with a version of the test
+// TargetImage is the disk of a vDisk: winimage.Upgradable with a version of the test
 // target device installed in its Windows, as targetdevice builds it. It must not
 // be written to: Clone it.
 func TargetImage(t testing.TB, version string) winimage.Image {
@@ -36,7 +36,7 @@ func UEFITargetImage(t testing.TB, version string) winimage.Image {
 
 func targetImage(t testing.TB, version string, firmware job.Firmware) winimage.Image {
 	t.Helper()
-	image, err := MakeTargetImage(t.Context(), winimage.Small(), version, firmware)
+	image, err := MakeTargetImage(t.Context(), winimage.Upgradable(), version, firmware)
 	if err != nil {
 		t.Fatal(err)
 	}

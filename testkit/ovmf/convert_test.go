@@ -200,9 +200,9 @@ func format(t *testing.T, image winimage.Image, p winimage.Partition, tree strin
 func onVolume(t *testing.T, image winimage.Image, p winimage.Partition, do func(root string)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "volume")
-	block := fmt.Sprint(1 << 20)
-	start, count := fmt.Sprint(p.StartBytes>>20), fmt.Sprint(p.SizeBytes>>20)
-	tool(t, "dd", "if="+image.Path, "of="+path, "bs="+block, "skip="+start, "count="+count, "conv=sparse")
+	if err := image.CopyPartition(t.Context(), p, path); err != nil {
+		t.Fatal(err)
+	}
 	volume, err := ntfs3g.Mount(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func onVolume(t *testing.T, image winimage.Image, p winimage.Partition, do func(
 		}()
 		do(volume.Dir)
 	}()
-	tool(t, "dd", "if="+path, "of="+image.Path, "bs="+block, "seek="+start, "count="+count, "conv=sparse,notrunc")
+	tool(t, "dd", "if="+path, "of="+image.Path, "bs=1M", fmt.Sprint("seek=", p.StartBytes>>20), "conv=sparse,notrunc")
 }
 
 func edit(t *testing.T, data []byte, minor uint32, change func(root *hive.Key)) []byte {
