@@ -1,6 +1,9 @@
 # Two targets do everything on a fresh machine: make demo, make test.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/bin:$(PATH)
+# One way to compile programs, tests and what linters read: nothing is compiled twice.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 FUZZTIME ?= 300ms
 PLATFORM ?= local
 
@@ -37,7 +40,7 @@ RUNNER_SOURCES := go.mod go.sum $(filter-out %_test.go,$(wildcard cmd/firstboot/
 runner: $(RUNNER)
 
 $(RUNNER): $(RUNNER_SOURCES)
-	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $@ ./cmd/firstboot
+	GOOS=windows GOARCH=amd64 go build -buildvcs=false -ldflags '-s -w -buildid=' -o $@ ./cmd/firstboot
 
 demo: packages tools build $(if $(filter qemu vsphere-vm,$(PLATFORM)),appliance)
 	@go run ./testkit/demo $(if $(KEEP),-keep) $(if $(filter vsphere vsphere-vm,$(PLATFORM)),-vsphere) $(if $(filter xenserver,$(PLATFORM)),-xenserver) \
@@ -87,8 +90,8 @@ bench: packages tools build fetch
 	go run ./bench/upgrade
 
 build: $(RUNNER)
-	go build -trimpath -o bin/imageport ./cmd/imageport
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/imageport-ce ./cmd/imageport-ce
+	go build -ldflags '-s -w' -o bin/imageport ./cmd/imageport
+	go build -ldflags '-s -w -buildid=' -o bin/imageport-ce ./cmd/imageport-ce
 
 # The Debian packages that the appliance is made of. A mirror drops old versions:
 # then the tests use the present ones, from lists whose signature is checked.
@@ -136,7 +139,7 @@ tools: bin/temporal bin/staticcheck bin/workflowcheck bin/promtool
 # The Temporal CLI with its dev server lives in a module of its own: in ours it
 # would change our dependencies and not compile.
 bin/temporal: tools/go.mod tools/go.sum
-	cd tools && go build -trimpath -ldflags '-s -w -X github.com/temporalio/cli/temporalcli.Version=1.5.1' -o ../$@ github.com/temporalio/cli/cmd/temporal
+	cd tools && go build -ldflags '-s -w -X github.com/temporalio/cli/temporalcli.Version=1.5.1' -o ../$@ github.com/temporalio/cli/cmd/temporal
 
 # Prometheus' checker of rules, without the server and its pages.
 bin/promtool:
@@ -145,10 +148,10 @@ bin/promtool:
 	chmod +x build/prometheus/promtool && mv build/prometheus/promtool $@ && rm -rf build/prometheus
 
 bin/staticcheck: tools/lint/go.mod tools/lint/go.sum
-	cd tools/lint && go build -trimpath -o ../../$@ honnef.co/go/tools/cmd/staticcheck
+	cd tools/lint && go build -o ../../$@ honnef.co/go/tools/cmd/staticcheck
 
 bin/workflowcheck: tools/lint/go.mod tools/lint/go.sum
-	cd tools/lint && go build -trimpath -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
+	cd tools/lint && go build -o ../../$@ go.temporal.io/sdk/contrib/tools/workflowcheck
 
 clean:
 	rm -rf bin build $(RUNNER)
