@@ -86,6 +86,20 @@ func (v *VCenter) Delay(method string, d time.Duration) {
 	v.delays[method] = d
 }
 
+// Busy reports whether a task waits or runs.
+func (v *VCenter) Busy() bool {
+	registry := v.model.Map()
+	for _, o := range registry.AllReference("Task") {
+		t := o.(*simulator.Task)
+		var state types.TaskInfoState
+		registry.WithLock(new(simulator.Context), t, func() { state = t.Info.State })
+		if state == types.TaskInfoStateQueued || state == types.TaskInfoStateRunning {
+			return true
+		}
+	}
+	return false
+}
+
 func (v *VCenter) pause(method string) {
 	v.mu.Lock()
 	d := v.delays[method]

@@ -143,16 +143,7 @@ func (v *center) quiet(t testing.TB) {
 		time.Sleep(2 * time.Second)
 		return
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		running := false
-		for _, e := range v.lab.Model().Map().AllReference("Task") {
-			p, err := v.eye().read(context.Background(), e.Reference(), "info.state")
-			s := get[types.TaskInfoState](p, "info.state")
-			running = running || err == nil && (s == types.TaskInfoStateQueued || s == types.TaskInfoStateRunning)
-		}
-		if !running {
-			return
-		}
+	for end := time.Now().Add(10 * time.Second); v.lab.Busy(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a task does not end")
 		}
