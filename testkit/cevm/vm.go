@@ -182,7 +182,7 @@ func (v *VM) Wait(pattern string) string {
 // End is how a machine ended.
 type End struct {
 	Off      bool          // it switched itself off, and was not reset
-	Last     string        // line on the console, the kernel's own farewell left out
+	Last     string        // line of the CE's own on the console: the kernel may have the last word
 	Cause    string        // that it gave on that line, if it gave up
 	Duration time.Duration // of its life, from QEMU's start on
 }
@@ -197,7 +197,7 @@ func (v *VM) End() End {
 	}
 	e := End{Off: v.control.Reason() == "guest-shutdown", Duration: v.duration}
 	for _, l := range slices.Backward(v.Console()) {
-		if farewell := stamp.ReplaceAllString(l, ""); !strings.HasPrefix(farewell, "reboot: ") && !strings.HasPrefix(farewell, "ACPI: ") && farewell != "" {
+		if strings.HasPrefix(stamp.ReplaceAllString(l, ""), seed.Key) {
 			e.Last = l
 			break
 		}
