@@ -77,6 +77,8 @@ func (v *VCenter) wrap(o mo.Reference, method string) mo.Reference {
 		return &fileManager{FileManager: o, v: v}
 	case *simulator.AuthorizationManager:
 		return &authorization{AuthorizationManager: o, v: v}
+	case *simulator.SearchIndex:
+		return &searchIndex{SearchIndex: o}
 	}
 	return nil
 }

@@ -320,3 +320,37 @@ func TestTrouble(t *testing.T) {
 		}
 	}
 }
+
+// Of two that start the guest one marks it first. The other one says that it is on,
+// whenever that comes about.
+func TestGuestSwitchedOnByAnother(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	call := withOffCE(t, h)
+	for moment := range 12 { // it looks twice, at least
+		for { // step by step
+			h.Cut(t, call, 0)
+			if g, err := h.Open(t).(*Driver).FindGuest(t.Context(), call.CE.Name); err == nil && g.Started {
+				break // the first one has marked it, and gets no further
+			}
+		}
+		guest, left := h.ceVM(t, call.CE.Name+guestSuffix), moment
+		h.lab.Delay("PowerOnVM_Task", 20*time.Millisecond)
+		g, err := h.Watch(t, func(string) {
+			switch left--; left {
+			case -1:
+				if _, err := guest.object(h.eye()).PowerOn(t.Context()); err != nil {
+					t.Error(err)
+				}
+			case -2:
+				h.quiet(t) // it is on since the call before
+			}
+		}).(*Driver).StartGuest(t.Context(), call.CE.Name, call.Guest)
+		h.lab.Delay("PowerOnVM_Task", 0)
+		if err != nil || !g.On || !g.Started {
+			t.Errorf("switched on before call %d: %+v, %v", moment, g, err)
+		}
+		platformtest.Do(t, h, platformtest.RemoveGuest)
+	}
+	platformtest.Clean(t, h)
+}

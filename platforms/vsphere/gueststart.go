@@ -56,7 +56,7 @@ func (c *guestStart) step(ctx context.Context, s *site, v *vm) (*vm, error) {
 	case !g.off():
 		return g, nil
 	case g.extra[keyStarted] != "":
-		return c.started(ctx, g)
+		return c.started(ctx, s, v, g)
 	}
 	c.switched, err = c.d.switchOnGuest(ctx, g)
 	return nil, err
@@ -142,7 +142,7 @@ func (d *Driver) unmark(ctx context.Context, g *vm, mark string) {
 
 // started gives a guest that is marked and off: it has been on, or somebody has
 // just marked it, or was cut off right there. For the one in the middle it waits.
-func (c *guestStart) started(ctx context.Context, g *vm) (*vm, error) {
+func (c *guestStart) started(ctx context.Context, s *site, v, g *vm) (*vm, error) {
 	if c.switched {
 		return g, nil
 	}
@@ -151,7 +151,7 @@ func (c *guestStart) started(ctx context.Context, g *vm) (*vm, error) {
 		return nil, err
 	}
 	if slices.Contains(states, types.TaskInfoStateSuccess) {
-		return g, nil
+		return c.d.lookGuest(ctx, s, v.name) // that may have been since g was read
 	}
 	if slices.ContainsFunc(states, unfinished) {
 		return nil, fmt.Errorf("the guest is being switched on: %w", patience.ErrContended)

@@ -70,8 +70,9 @@ const attempts = 11
 // has no words.
 var errDoubtful = errors.New("")
 
-// looks is how often something must look the same to be that.
-const looks = 5
+// looks is how often something must look the same to be that: with the default
+// pauses, for some 6 seconds.
+const looks = 8
 
 // tries is how often something is tried that fails with err: 0, unless that comes
 // of others who are at work on the same object, on this side or the other, so that

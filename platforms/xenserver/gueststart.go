@@ -167,8 +167,9 @@ func (d *Driver) unmark(ctx context.Context, g *vm, mark string) {
 	}
 }
 
-// looks is how often something must look the same to be that.
-const looks = 5
+// looks is how often something must look the same to be that: with the default
+// pauses, for some 6 seconds.
+const looks = 8
 
 // started gives a guest that is marked and off: it has been on, or somebody has
 // just marked it, or was cut off right there. For the one in the middle it waits.
