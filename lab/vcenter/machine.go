@@ -69,6 +69,32 @@ func (m *machine) ResetVMTask(ctx *simulator.Context, _ *types.ResetVM_Task) soa
 	}}
 }
 
+// RenameTask implements Rename_Task. The simulator's looks for the name as its
+// FindChild does, see searchIndex.
+func (m *machine) RenameTask(ctx *simulator.Context, req *types.Rename_Task) soap.HasFault {
+	return &methods.Rename_TaskBody{Res: &types.Rename_TaskResponse{
+		Returnval: m.task(ctx, "rename", "Rename_Task", func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
+			return nil, m.rename(ctx, req.NewName)
+		}),
+	}}
+}
+
+func (m *machine) rename(ctx *simulator.Context, name string) types.BaseMethodFault {
+	m.v.storing.Lock()
+	defer m.v.storing.Unlock()
+	var parent types.ManagedObjectReference
+	ctx.WithLock(m.VirtualMachine, func() { parent = *m.Parent })
+	f, ok := ctx.Map.Get(parent).(*simulator.Folder)
+	if !ok {
+		return notFound(parent)
+	}
+	if fault := checkName(ctx, f, name); fault != nil {
+		return fault
+	}
+	ctx.Map.AtomicUpdate(ctx, m.VirtualMachine, []types.PropertyChange{{Name: "name", Val: name}})
+	return nil
+}
+
 // SuspendVMTask implements SuspendVM_Task: guests cannot be suspended.
 func (m *machine) SuspendVMTask(*simulator.Context, *types.SuspendVM_Task) soap.HasFault {
 	return &methods.SuspendVM_TaskBody{Fault_: simulator.Fault("guests of the lab cannot be suspended", &types.NotSupported{})}

@@ -12,9 +12,9 @@ import (
 	"imageport/lab/vcenter"
 )
 
-// Who looks for a name while VMs are made gets an answer. Plain vcsim panics now and
-// then, and answers nobody any more.
-func TestFindChildWhileVMsAreMade(t *testing.T) {
+// Who looks for a name, or gives one, while VMs are made gets an answer. Plain vcsim
+// panics now and then, and if it goes on, it answers nobody any more.
+func TestNamesWhileVMsAreMade(t *testing.T) {
 	s := start(t, vcenter.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -30,10 +30,22 @@ func TestFindChildWhileVMsAreMade(t *testing.T) {
 			}
 		})
 	}
+	other := s.createVM("one name")
+	wg.Go(func() {
+		for n := 0; looking.Err() == nil; n++ {
+			if _, err := await(other.Rename(ctx, []string{"another name", "one name"}[n%2])); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
 	for range 40 {
 		vm := object.NewVirtualMachine(s.client.Client, s.must(s.folder.CreateVM(ctx, s.vmSpec("vm"), s.pool, nil)).(types.ManagedObjectReference))
 		s.must(vm.Destroy(ctx))
 	}
 	stop()
 	wg.Wait()
+	s.createVM("taken")
+	_, err := await(other.Rename(ctx, "taken"))
+	refused(t, err, &types.DuplicateName{})
 }
